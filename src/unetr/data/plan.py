@@ -1,0 +1,110 @@
+"""The plan: everything between a scan and the network's input, with the numbers, and the way back.
+
+A plan is made once from a data set's fingerprint, stored in the model file, and is all that
+prediction needs to know about the training data.
+"""
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Label(_Strict):
+    """A structure: its value in label files and its name. The first label is the background."""
+
+    id: int
+    name: str
+
+
+class Region(_Strict):
+    """A union of labels predicted as one output, such as the whole tumour.
+
+    Attributes:
+        members: Native label ids that the region covers.
+        paint: Native label id written where the region is predicted; regions are painted in the
+            plan's order, so later ones lie on top (nnU-Net's `regions_class_order`).
+    """
+
+    name: str
+    members: tuple[int, ...]
+    paint: int
+
+
+class Normalisation(_Strict):
+    """How one channel's intensities become network input.
+
+    Kinds:
+        range: clip to [low, high], then to [0, 1].
+        standard: clip to [low, high], minus mean, over std: the data set's own numbers.
+        zscore: minus the image's own mean, over its own std, over all or the non-zero voxels.
+        percentile: the image's own percentiles low and high become 0 and 1, clipped.
+    """
+
+    kind: Literal["range", "standard", "zscore", "percentile"]
+    low: float | None = None
+    high: float | None = None
+    mean: float | None = None
+    std: float | None = None
+    over: Literal["all", "nonzero"] = "all"
+
+
+class Crop(_Strict):
+    """The box of the scan that is looked at at all.
+
+    Kinds: `none`; `nonzero`: where any channel differs from zero; `above`: where the first channel
+    exceeds `threshold` (a body in air). The box is grown by `margin_mm`.
+    """
+
+    kind: Literal["none", "nonzero", "above"] = "none"
+    threshold: float | None = None
+    margin_mm: float = 0.0
+
+
+class Postprocessing(_Strict):
+    """What is done to one label of a finished segmentation."""
+
+    label: int
+    largest_component: bool = False
+    minimum_mm3: float = 0.0
+    fill_holes: bool = False
+
+
+class Plan(_Strict):
+    """See the module. Axes are (x, y, z) of the plan's own orientation throughout."""
+
+    channels: tuple[str, ...] = Field(min_length=1)
+    labels: tuple[Label, ...] = Field(min_length=2)
+    regions: tuple[Region, ...] = ()
+    orientation: str = "RAS"
+    spacing_mm: tuple[float, float, float]
+    patch_voxels: tuple[int, int, int]
+    token_voxels: tuple[int, int, int] = (16, 16, 16)
+    crop: Crop = Crop()
+    normalisation: tuple[Normalisation, ...]
+    image_order: tuple[int, int, int] = (1, 1, 1)
+    overlap: float = Field(default=0.5, ge=0.0, lt=1.0)
+    blend: Literal["gaussian", "constant"] = "gaussian"
+    mirror_axes: tuple[int, ...] = ()
+    postprocessing: tuple[Postprocessing, ...] = ()
+    reasons: dict[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if len(self.normalisation) != len(self.channels):
+            raise ValueError(
+                f"normalisation has {len(self.normalisation)} entries "
+                f"for {len(self.channels)} channels"
+            )
+        ids = [label.id for label in self.labels]
+        if len(set(ids)) != len(ids):
+            raise ValueError(f"label ids repeat: {ids}")
+        return self
+
+    @property
+    def out_channels(self) -> int:
+        """Network outputs: one per label with the background (softmax), or one per region."""
+        return len(self.regions) or len(self.labels)

@@ -1,0 +1,47 @@
+"""Files that are there whole or not at all."""
+
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from unetr.errors import InputError
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Gives a temporary name beside `path`; renames it to `path` when the block ends well.
+
+    The temporary name keeps the suffixes of `path`, because many writers choose the format by it.
+    On an error or an interrupt the temporary file is removed and `path` stays as it was.
+
+    Raises:
+        InputError: the folder cannot be written to, or the disk is full.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=".part-", suffix=path.name, dir=path.parent)
+    except OSError as error:
+        raise as_input_error(path, error) from error
+    os.close(handle)
+    part = Path(name)
+    # mkstemp makes files private; results are for everyone the umask allows.
+    umask = os.umask(0)
+    os.umask(umask)
+    part.chmod(0o666 & ~umask)
+    try:
+        yield part
+        part.replace(path)
+    except OSError as error:
+        raise as_input_error(path, error) from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def as_input_error(path: Path, error: OSError) -> InputError:
+    """One line that says why `path` could not be written."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return InputError(f"{path}: the disk is full; free some space or write elsewhere")
+    return InputError(f"{path}: cannot be written ({error.strerror or error})")

@@ -1,0 +1,22 @@
+"""What all tests share: where real scans lie, and how hard hypothesis tries."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# torch and file work make single examples slow; a deadline would time the machine, not the code.
+_COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("quick", max_examples=50, **_COMMON)
+settings.register_profile("ci", max_examples=500, **_COMMON)
+settings.load_profile("quick")
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real scans named by UNETR_TEST_DATA; the test is skipped where it is unset."""
+    folder = os.environ.get("UNETR_TEST_DATA")
+    if not folder:
+        pytest.skip("UNETR_TEST_DATA is not set")
+    return Path(folder).resolve()
