@@ -1,0 +1,259 @@
+"""The two data set layouts that a `dataset.json` describes: MSD and nnU-Net v2."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from unetr.data.cases import (
+    IMAGE_SUFFIXES,
+    Case,
+    Dataset,
+    Defect,
+    channel_path,
+    group_channels,
+    image_files,
+    image_suffix,
+    split_channel,
+    stem,
+)
+from unetr.data.names import Names, label_table, one_line
+from unetr.errors import InputError
+
+
+def open_described(description: Path, names: Names | None) -> Dataset:
+    """Opens the data set around a `dataset.json`; `names` overrides the labels it gives.
+
+    Raises:
+        InputError: the file is no JSON, or a field is missing or of the wrong kind.
+    """
+    document = _read(description)
+    if "channel_names" in document:
+        return _open_nnunet(description, document, names)
+    if "training" in document:
+        return _open_msd(description, document, names)
+    raise InputError(
+        f"{description}: neither 'channel_names' (nnU-Net) nor 'training' (MSD) is there; "
+        "add the one that fits, or remove the file and use images/ and labels/ folders"
+    )
+
+
+def listed_images(description: Path) -> tuple[Case, ...]:
+    """The test scans a MSD `dataset.json` lists, or none."""
+    document = _read(description)
+    return _listed(description, document, "test") if "test" in document else ()
+
+
+def _read(description: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(description.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError as error:
+        raise InputError(f"{description}: no such file; give a folder or json") from error
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f"{description}: not valid JSON at line {error.lineno}, column {error.colno} "
+            f"({error.msg}); correct it there"
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{description}: cannot be read ({one_line(error)})") from error
+    if not isinstance(document, dict):
+        raise InputError(f"{description}: holds no JSON object; it must start with {{")
+    return document
+
+
+def _channels(description: Path, document: dict[str, Any], field: str) -> tuple[str, ...]:
+    """Channel names in the order of their numbers, whatever the order they are written in."""
+    table = document.get(field)
+    if isinstance(table, dict) and table:
+        numbers = {str(key): value for key, value in table.items()}
+        wanted = [str(number) for number in range(len(table))]
+        if set(numbers) == set(wanted) and all(isinstance(v, str) for v in numbers.values()):
+            return tuple(numbers[number] for number in wanted)
+    raise InputError(
+        f'{description}: {field}: {table!r}; number the channels from 0: {{"0": "CT"}}'
+    )
+
+
+def _count_defects(description: Path, document: dict[str, Any], found: int) -> list[Defect]:
+    count = document.get("numTraining", found)
+    if count == found:
+        return []
+    problem = f"says {count!r}, but there are {found} training cases"
+    cure = f"set it to {found} or bring the missing cases"
+    return [Defect(description, "numTraining", problem, cure)]
+
+
+def _open_msd(description: Path, document: dict[str, Any], names: Names | None) -> Dataset:
+    channels = names.channels if names else ()
+    if not channels:
+        channels = _channels(description, document, "modality")
+    labels, regions = (
+        (names.labels, names.regions)
+        if names
+        else label_table(description, document.get("labels"), document.get("regions_class_order"))
+    )
+    cases = _listed(description, document, "training")
+    if not cases:
+        raise InputError(f"{description}: training: lists no case; add image and label pairs")
+    return Dataset(
+        root=description.parent,
+        layout="msd",
+        channels=channels,
+        labels=labels,
+        regions=regions,
+        cases=cases,
+        test=_listed(description, document, "test") if document.get("test") else (),
+        defects=tuple(_count_defects(description, document, len(cases))),
+    )
+
+
+def _listed(description: Path, document: dict[str, Any], field: str) -> tuple[Case, ...]:
+    entries = document.get(field)
+    if not isinstance(entries, list):
+        raise InputError(f"{description}: {field}: not a list; write [{{image, label}}, ...]")
+    pairs = [
+        _pair(description, f"{field}[{i}]", entry, field == "training")
+        for i, entry in enumerate(entries)
+    ]
+    return named_cases(description, field, pairs)
+
+
+def named_cases(
+    description: Path, field: str, pairs: Sequence[tuple[tuple[Path, ...], Path | None]]
+) -> tuple[Case, ...]:
+    """Cases sorted by name. Names are file stems; where these repeat, the folders join them."""
+    stems = [stem(images[0]) for images, _ in pairs]
+    if len(images_of := [images for images, _ in pairs]) != len(set(images_of)):
+        twice = next(images for images in images_of if images_of.count(images) > 1)
+        raise InputError(f"{description}: {field}: {twice[0].name} is listed twice; remove one")
+    if len(set(stems)) != len(stems):
+        folders = [images[0].parent.relative_to(description.parent) for images, _ in pairs]
+        stems = ["_".join((*folder.parts, s)) for folder, s in zip(folders, stems, strict=True)]
+    stems = [
+        split_channel(s)[0] if len(i) > 1 else s for s, (i, _) in zip(stems, pairs, strict=True)
+    ]
+    cases = [Case(s, images, label) for s, (images, label) in zip(stems, pairs, strict=True)]
+    return tuple(sorted(cases, key=lambda case: case.name))
+
+
+def _pair(
+    description: Path, where: str, entry: Any, labelled: bool
+) -> tuple[tuple[Path, ...], Path | None]:
+    """One entry of a list: a path, or {image, label} with one image or one per channel."""
+    table = entry if isinstance(entry, dict) else {"image": entry}
+    images, label = table.get("image"), table.get("label")
+    images = images if isinstance(images, list) else [images]
+    if not images or not all(isinstance(image, str) and image for image in images):
+        raise InputError(f"{description}: {where}: 'image' is missing or no path; add it")
+    if labelled and not (isinstance(label, str) and label):
+        raise InputError(
+            f"{description}: {where}: 'label' is missing or no path; "
+            "add it or move the case to 'test'"
+        )
+    paths = tuple(_resolve(description, image) for image in images)
+    if len(paths) == 1 and not paths[0].exists():
+        # nnU-Net version 1 lists x.nii.gz and stores x_0000.nii.gz, x_0001.nii.gz.
+        suffixed = paths[0].with_name(f"{stem(paths[0])}_0000{image_suffix(paths[0])}")
+        siblings = group_channels(image_files(suffixed.parent)) if suffixed.exists() else {}
+        paths = siblings.get(stem(paths[0]), paths)
+    return paths, _resolve(description, label) if labelled and label else None
+
+
+def _resolve(description: Path, name: str) -> Path:
+    path = Path(name)
+    return path if path.is_absolute() else description.parent / path
+
+
+def _open_nnunet(description: Path, document: dict[str, Any], names: Names | None) -> Dataset:
+    channels = _channels(description, document, "channel_names")
+    if names and names.channels:
+        channels = names.channels
+    labels, regions = (
+        (names.labels, names.regions)
+        if names
+        else label_table(description, document.get("labels"), document.get("regions_class_order"))
+    )
+    ending = document.get("file_ending", ".nii.gz")
+    if ending not in IMAGE_SUFFIXES:
+        raise InputError(
+            f"{description}: file_ending: {ending!r} is not supported; "
+            f"use one of {', '.join(IMAGE_SUFFIXES)}"
+        )
+    root = description.parent
+    if "dataset" in document:
+        cases, defects = _mapped(description, document["dataset"]), []
+    else:
+        cases, defects = _in_folders(root, ending, len(channels))
+    tests = image_files(root / "imagesTs")
+    return Dataset(
+        root=root,
+        layout="nnunet",
+        channels=channels,
+        labels=labels,
+        regions=regions,
+        cases=cases,
+        test=tuple(Case(name, images) for name, images in group_channels(tests).items()),
+        defects=(*defects, *_count_defects(description, document, len(cases))),
+    )
+
+
+def _mapped(description: Path, table: Any) -> tuple[Case, ...]:
+    """nnU-Net's 'dataset' key: case name to {images: [one per channel], label}."""
+    if not isinstance(table, dict) or not table:
+        raise InputError(f"{description}: dataset: not a table of cases; write {{name: {{...}}}}")
+    cases = []
+    for name, entry in sorted(table.items()):
+        entry = entry if isinstance(entry, dict) else {}
+        images = _pair(description, f"dataset.{name}", {"image": entry.get("images")}, False)[0]
+        label = entry.get("label")
+        if not isinstance(label, str):
+            raise InputError(f"{description}: dataset.{name}: 'label' is missing; add its path")
+        cases.append(Case(name, images, _resolve(description, label)))
+    return tuple(cases)
+
+
+def _in_folders(root: Path, ending: str, channels: int) -> tuple[tuple[Case, ...], list[Defect]]:
+    """Pairs imagesTr/NAME_0000 with labelsTr/NAME; every channel is expected, there or not."""
+    images_folder, labels_folder = root / "imagesTr", root / "labelsTr"
+    files = _with_ending(images_folder, ending)
+    labels = {stem(path): path for path in _with_ending(labels_folder, ending)}
+    scans: dict[str, Path] = {}
+    defects = []
+    for path in files:
+        name, channel = split_channel(stem(path))
+        if channel is None:
+            problem, cure = "no channel number", f"name it {stem(path)}_0000{ending}"
+            defects.append(Defect(path, "file name", problem, cure))
+        elif channel >= channels:
+            cure = "add it to channel_names or remove the file"
+            defects.append(Defect(path, "channel", f"channel {channel} is not declared", cure))
+        else:
+            scans.setdefault(name, path)
+    for name in sorted(set(scans) - set(labels)):
+        cure = f"add {labels_folder.name}/{name}{ending} or move the image to imagesTs"
+        defects.append(Defect(scans[name], "label", "no label file", cure))
+    for name in sorted(set(labels) - set(scans)):
+        cure = f"add {images_folder.name}/{name}_0000{ending} or remove the label"
+        defects.append(Defect(labels[name], "image", "no image", cure))
+    cases = tuple(
+        Case(name, tuple(channel_path(scans[name], k) for k in range(channels)), labels[name])
+        for name in sorted(set(scans) & set(labels))
+    )
+    if not cases:
+        raise InputError(
+            f"{images_folder}: no image matches a label in {labels_folder.name}; "
+            f"name them NAME_0000{ending} and NAME{ending}"
+        )
+    return cases, defects
+
+
+def _with_ending(folder: Path, ending: str) -> list[Path]:
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; nnU-Net's layout keeps its files there")
+    files = image_files(folder)
+    fitting = [path for path in files if path.name.endswith(ending)]
+    if not fitting:
+        others = sorted({image_suffix(path) for path in files})
+        said = f"the files end in {others[0]}: set file_ending to that" if others else "it is empty"
+        raise InputError(f"{folder}: no file ends in {ending}; {said}")
+    return fitting
