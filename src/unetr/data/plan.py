@@ -4,7 +4,7 @@ A plan is made once from a data set's fingerprint, stored in the model file, and
 prediction needs to know about the training data.
 """
 
-from typing import Literal, Self
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -93,7 +93,7 @@ class Plan(_Strict):
     reasons: dict[str, str] = Field(default_factory=dict)
 
     @model_validator(mode="after")
-    def _consistent(self) -> Self:
+    def _consistent(self) -> "Plan":
         if len(self.normalisation) != len(self.channels):
             raise ValueError(
                 f"normalisation has {len(self.normalisation)} entries "
