@@ -1,0 +1,113 @@
+"""A trained network with all it needs to predict, in memory and as one file."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from unetr.checkpoint.header import (
+    FORMAT_VERSION,
+    METADATA_KEY,
+    Header,
+    NetworkConfig,
+    read_header,
+)
+from unetr.checkpoint.networks import build_network
+from unetr.data.plan import Plan
+from unetr.errors import InputError
+from unetr.files import written_whole
+
+
+@dataclass
+class Model:
+    """A network and its plan.
+
+    Attributes:
+        network: Gives logits (b, classes or regions, x, y, z) for x (b, channels, x, y, z).
+        plan: From scan to network input and back.
+        name: The network's kind as `build_network` knows it.
+        config: The keyword arguments that rebuild the network. Default: `network.config`.
+        provenance: Training data, versions, seed, history, validation scores; JSON-able.
+        source: What to call this model in messages: usually its path.
+    """
+
+    network: nn.Module
+    plan: Plan
+    provenance: dict[str, Any] = field(default_factory=dict)
+    source: str = "model"
+    name: str = "unetr"
+    config: dict[str, Any] | None = None
+
+    @property
+    def header(self) -> Header:
+        """What the model file says besides its weights."""
+        config = self.config if self.config is not None else getattr(self.network, "config", None)
+        if not isinstance(config, dict):
+            raise TypeError("give Model a config: its network does not carry one")
+        network = NetworkConfig(name=self.name, config=config)
+        return Header(
+            version=FORMAT_VERSION, network=network, plan=self.plan, provenance=self.provenance
+        )
+
+
+def save_model(path: str | Path, model: Model) -> None:
+    """Writes one safetensors file, whole or not at all.
+
+    Raises:
+        InputError: the folder cannot be written to, or the disk is full.
+    """
+    metadata = {METADATA_KEY: model.header.to_json()}
+    weights = {key: value.contiguous() for key, value in model.network.state_dict().items()}
+    with written_whole(Path(path)) as part:
+        try:
+            save_file(weights, part, metadata)
+        except SafetensorError as error:
+            # It wraps the operating system's errors in its own type, with errno in the text.
+            full = "os error 28" in str(error) or "os error 122" in str(error)
+            cure = "the disk is full; free some space" if full else f"cannot be written ({error})"
+            raise InputError(f"{path}: {cure}") from error
+
+
+def load_model(path: str | Path, device: str | torch.device = "cpu") -> Model:
+    """Reads a model file: network in evaluation mode on `device`, its plan and provenance.
+
+    A run folder stands for the `model.safetensors` in it.
+
+    Raises:
+        InputError: missing, truncated, foreign or pickled file, unknown format version, or weights
+            that are not those of the network the header names.
+    """
+    path = Path(path)
+    if path.is_dir():
+        path = path / "model.safetensors"
+    header = read_header(path)
+    network = _without_initialisation(header.network)
+    try:
+        weights = load_file(path, device=str(device))
+        network.load_state_dict(weights, assign=True)
+    except (SafetensorError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path}: its weights do not fit its header: {reason[:200]}") from error
+    for parameter in network.parameters():
+        parameter.requires_grad_(True)
+    return Model(
+        network=network.to(device).eval(),
+        plan=header.plan,
+        provenance=header.provenance,
+        source=str(path),
+        name=header.network.name,
+        config=header.network.config,
+    )
+
+
+def _without_initialisation(network: NetworkConfig) -> nn.Module:
+    """The network with weights still to come: drawing random ones for 93 M costs a second."""
+    if network.name != "unetr":
+        # MONAI's constructors compute with their tensors, which the meta device has not.
+        return build_network(network.name, network.config)
+    with torch.device("meta"):
+        return build_network(network.name, network.config)
