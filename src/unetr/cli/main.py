@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from unetr.cli.inspect import inspect
+
 app = typer.Typer(
     name="unetr",
     help="Segment 3D medical scans with UNETR: train on your own CT or MR, predict, evaluate.",
@@ -19,6 +21,9 @@ def options(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
     """Segment 3D medical scans with UNETR: train on your own CT or MR, predict, evaluate."""
+
+
+app.command("inspect")(inspect)
 
 
 def main() -> None:

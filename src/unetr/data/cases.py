@@ -34,7 +34,8 @@ class Defect:
     severity: Literal["defect", "note"] = "defect"
 
     def __str__(self) -> str:
-        return f"{self.file}: {self.field}: {self.problem}; {self.cure}"
+        told = f"{self.file}: {self.field}: {self.problem}"
+        return f"{told}; {self.cure}" if self.cure else told
 
 
 @dataclass(frozen=True)

@@ -180,8 +180,9 @@ def _open_nnunet(description: Path, document: dict[str, Any], names: Names | Non
             f"use one of {', '.join(IMAGE_SUFFIXES)}"
         )
     root = description.parent
+    defects: list[Defect] = []
     if "dataset" in document:
-        cases, defects = _mapped(description, document["dataset"]), []
+        cases = _mapped(description, document["dataset"])
     else:
         cases, defects = _in_folders(root, ending, len(channels))
     tests = image_files(root / "imagesTs")
