@@ -1,0 +1,55 @@
+"""Where the transformer looks: attention rollout, laid over the scan."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from unetr.checkpoint.model import Model
+from unetr.errors import InputError
+from unetr.inference.window import Forward
+
+
+def rollout(model: Model, layer: int) -> Forward:
+    """A function from windows (b, channels, x, y, z) to rollout maps (b, 1, x, y, z).
+
+    Attention rollout (Abnar & Zuidema, arXiv:2005.00928): the product over blocks 1 to `layer` of
+    (A + I) / 2, A the attention matrix averaged over heads. It says how much each output token
+    draws on each input patch; the map is the mean over output tokens, times the number of tokens:
+    1 where a patch counts as much as the average patch.
+
+    Raises:
+        InputError: a network without attention maps, or without that layer.
+    """
+    network: Any = model.network
+    if not hasattr(network, "attention_maps"):
+        raise InputError(f"{model.source}: {model.name} has no attention maps; drop --attention")
+    layers = int(network.config["num_layers"])
+    if not 1 <= layer <= layers:
+        raise InputError(f"{model.source}: attention layer {layer} is not within 1..{layers}")
+
+    def forward(windows: Tensor) -> Tensor:
+        with torch.no_grad():
+            flow: Tensor | None = None
+            for block in range(1, layer + 1):
+                heads: Tensor = network.attention_maps(windows, block)
+                own = torch.eye(heads.shape[-1], device=heads.device)
+                step = (heads.float().mean(dim=1) + own) / 2
+                flow = step if flow is None else step @ flow
+            assert flow is not None
+            drawn = flow.mean(dim=1) * flow.shape[-1]
+        return _on_voxels(drawn, windows.shape[2:], model.plan.token_voxels)
+
+    return forward
+
+
+def _on_voxels(tokens: Tensor, size: torch.Size, token_voxels: tuple[int, ...]) -> Tensor:
+    """(b, tokens), x slowest, to (b, 1, x, y, z): each token's value at its patch, interpolated.
+
+    Register tokens, which have no place, come first where there are any.
+    """
+    grid = [-(-voxels // token) for voxels, token in zip(size, token_voxels, strict=True)]
+    count = grid[0] * grid[1] * grid[2]
+    placed = tokens[:, -count:].reshape(len(tokens), 1, *grid)
+    return F.interpolate(placed, size=tuple(size), mode="trilinear", align_corners=False)

@@ -1,0 +1,117 @@
+"""From torch to ONNX and OpenVINO, for windows of the plan's size, one at a time."""
+
+import copy
+import hashlib
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unetr.checkpoint.header import METADATA_KEY
+from unetr.checkpoint.model import Model
+from unetr.errors import InputError
+from unetr.files import written_whole
+
+# Converted networks are as large as their weights; older ones are dropped from the cache.
+_KEPT = 8
+
+
+def to_openvino(model: Model) -> Any:
+    """The network as an `openvino.Model` with the header in its runtime information."""
+    import openvino as ov
+
+    example = _example(model)
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        program = torch.export.export(_plain(model), (example,))
+        converted = ov.convert_model(program)
+    converted.reshape(tuple(example.shape))
+    converted.set_rt_info(model.header.to_json(), METADATA_KEY)
+    return converted
+
+
+def to_onnx(model: Model) -> Any:
+    """The network as an ONNX model proto with the header in its metadata."""
+    import onnx
+
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            _plain(model),
+            (_example(model),),
+            input_names=["windows"],
+            output_names=["logits"],
+            dynamo=True,
+            verbose=False,
+            optimize=True,
+        )
+    assert program is not None
+    proto = program.model_proto
+    onnx.helper.set_model_props(proto, {METADATA_KEY: model.header.to_json()})
+    return proto
+
+
+def converted_openvino(model: Model) -> Path:
+    """The network converted, from the cache folder where it was converted before."""
+    import openvino as ov
+
+    path = cache_folder() / f"{_fingerprint(model)}.xml"
+    weights = path.with_suffix(".bin")
+    if path.exists() and weights.exists():
+        path.touch()
+        return path
+    converted = to_openvino(model)
+    try:
+        # OpenVINO writes two files; the description appears last, when both are whole.
+        with written_whole(weights) as weights_part, written_whole(path) as part:
+            ov.serialize(converted, part, weights_part)
+    except InputError as error:
+        raise InputError(f"{error}; or use --engine torch, which needs no cache") from error
+    _drop_old(path.parent)
+    return path
+
+
+def converted_onnx(model: Model) -> bytes:
+    """The network converted, in memory: ONNX Runtime is asked for by name and seldom."""
+    content: bytes = to_onnx(model).SerializeToString()
+    return content
+
+
+def cache_folder() -> Path:
+    """Where converted networks are kept: the user's cache folder, made when it is first used."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "unetr" / "openvino"
+
+
+def _plain(model: Model) -> torch.nn.Module:
+    """The network in float32 on the processor, a copy unless it is just that already."""
+    network = model.network
+    states = {(p.device.type, p.dtype) for p in network.parameters()}
+    if not network.training and states == {("cpu", torch.float32)}:
+        return network
+    return copy.deepcopy(network).float().cpu().eval()
+
+
+def _example(model: Model) -> Tensor:
+    return torch.zeros(1, len(model.plan.channels), *model.plan.patch_voxels)
+
+
+def _fingerprint(model: Model) -> str:
+    """Of all that the converted network depends on: header, weights, and the converters."""
+    import openvino as ov
+
+    found = hashlib.sha256(model.header.to_json().encode())
+    found.update(f"{torch.__version__} {ov.__version__}".encode())
+    for key, value in model.network.state_dict().items():
+        found.update(key.encode())
+        found.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return found.hexdigest()[:32]
+
+
+def _drop_old(folder: Path) -> None:
+    by_age = sorted(folder.glob("*.xml"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for path in by_age[_KEPT:]:
+        path.unlink(missing_ok=True)
+        path.with_suffix(".bin").unlink(missing_ok=True)

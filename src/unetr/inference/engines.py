@@ -1,0 +1,208 @@
+"""What computes a network's logits, behind one kind of function: torch, OpenVINO, ONNX Runtime."""
+
+import importlib.util
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unetr.checkpoint.header import Header
+from unetr.checkpoint.model import Model
+from unetr.errors import InputError
+from unetr.inference.convert import converted_onnx, converted_openvino
+from unetr.inference.exported import Exported
+
+EngineName = Literal["auto", "torch", "openvino", "onnx"]
+Precision = Literal["auto", "fp32", "bf16"]
+_log = logging.getLogger(__name__)
+
+_MODULES = {"openvino": "openvino", "onnx": "onnxruntime"}
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A network ready to run.
+
+    Attributes:
+        forward: Windows (b, channels, *patch) float32 on `device` to logits (b, out, *patch).
+        batch: Windows per call that keep the device busy.
+        header: The plan and provenance of the network.
+        source: What to call the model in messages.
+    """
+
+    name: Literal["torch", "openvino", "onnx"]
+    precision: Literal["fp32", "bf16"]
+    device: torch.device
+    forward: Callable[[Tensor], Tensor]
+    batch: int
+    header: Header
+    source: str
+
+
+def make_engine(
+    model: Model | Exported,
+    name: EngineName = "auto",
+    precision: Precision = "auto",
+    device: str = "auto",
+) -> Engine:
+    """Makes `model` ready to run on patches of its plan's size.
+
+    Args:
+        name: `auto` takes the fastest installed one: torch on an accelerator; on the processor
+            OpenVINO, else ONNX Runtime for fp32, else torch. A model in memory is converted, which
+            takes seconds the first time; training, whose weights change, asks for torch.
+        precision: `auto` takes bf16 where the processor or accelerator computes in it.
+        device: Such as cpu, cuda, cuda:1; `auto` is an accelerator where there is one.
+
+    Raises:
+        InputError: an engine that is not installed, or that cannot do what is asked.
+    """
+    place = find_device(device)
+    chosen = _choose(model, name, precision, place)
+    if chosen == "torch":
+        if isinstance(model, Exported):
+            raise InputError(
+                f"{model.source}: exported, so it does not run in torch; drop --engine"
+            )
+        return _torch(model, precision, place)
+    if place.type != "cpu":
+        raise InputError(f"engine {chosen} runs on the processor here; use --device cpu")
+    return _openvino(model, precision) if chosen == "openvino" else _onnx(model, precision)
+
+
+def find_device(device: str) -> torch.device:
+    """The device of that name; for `auto` an accelerator where there is one."""
+    if device == "auto":
+        return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+    try:
+        place = torch.device(device)
+        torch.empty(1, device=place)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"device {device!r} is not available: {reason}; try cpu") from error
+    return place
+
+
+def installed(name: str) -> bool:
+    """Whether the engine's package is there."""
+    return name == "torch" or importlib.util.find_spec(_MODULES[name]) is not None
+
+
+def _choose(
+    model: Model | Exported, name: EngineName, precision: Precision, device: torch.device
+) -> Literal["torch", "openvino", "onnx"]:
+    if isinstance(model, Exported):
+        if name not in ("auto", model.kind):
+            raise InputError(
+                f"{model.source}: an {model.kind} model does not run in {name}; drop --engine"
+            )
+        name = model.kind
+    if name == "auto":
+        if device.type != "cpu":
+            return "torch"
+        if installed("openvino"):
+            return "openvino"
+        return "onnx" if precision == "fp32" and installed("onnx") else "torch"
+    if name == "torch":
+        return "torch"
+    if not installed(name):
+        raise InputError(f"engine {name} is not installed; pip install 'unetr[{name}]'")
+    return name
+
+
+def _torch(model: Model, precision: Precision, device: torch.device) -> Engine:
+    network = model.network.to(device).eval()
+    dtype: Literal["fp32", "bf16"] = "fp32"
+    if precision == "bf16" or (precision == "auto" and _bf16_is_faster(device)):
+        dtype = "bf16"
+
+    def forward(windows: Tensor) -> Tensor:
+        # Not inference_mode: tensors touched under it could not be trained or exported later.
+        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=dtype == "bf16"):
+            logits: Tensor = network(windows)
+        return logits
+
+    batch = 1 if device.type == "cpu" else 4
+    return Engine("torch", dtype, device, forward, batch, model.header, model.source)
+
+
+def _bf16_is_faster(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    # mkldnn answers yes from AVX-512 without bf16 instructions on, where it is emulated and slow.
+    return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
+
+
+def _openvino(model: Model | Exported, precision: Precision) -> Engine:
+    import openvino as ov
+
+    core = ov.Core()
+    supports = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    dtype: Literal["fp32", "bf16"] = "bf16" if "BF16" in supports else "fp32"
+    if precision != "auto":
+        dtype = precision
+    path = model.path if isinstance(model, Exported) else converted_openvino(model)
+    threads = torch.get_num_threads()
+    # Two windows at a time keep the threads busier than one window shared by all of them.
+    streams = min(2, threads)
+    settings = {
+        # Left alone, OpenVINO computes in bf16 on some processors without saying so.
+        "INFERENCE_PRECISION_HINT": "f32" if dtype == "fp32" else "bf16",
+        "INFERENCE_NUM_THREADS": threads,
+        "NUM_STREAMS": streams,
+    }
+    compiled = _compile(core, path, settings, model.source)
+    queue = ov.AsyncInferQueue(compiled, streams)
+    shape = tuple(compiled.output(0).shape)
+
+    def forward(windows: Tensor) -> Tensor:
+        logits = np.empty((len(windows), *shape[1:]), np.float32)
+        queue.set_callback(
+            lambda request, place: np.copyto(logits[place], request.get_output_tensor(0).data[0])
+        )
+        for index, window in enumerate(windows.contiguous().numpy()):
+            queue.start_async({0: window[None]}, index)
+        queue.wait_all()
+        return torch.from_numpy(logits)
+
+    cpu = torch.device("cpu")
+    return Engine("openvino", dtype, cpu, forward, streams, model.header, model.source)
+
+
+def _compile(core: Any, path: Path, settings: dict[str, Any], source: str) -> Any:
+    try:
+        return core.compile_model(path, "CPU", settings)
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise InputError(
+            f"{source}: OpenVINO cannot load it ({reason}); export it again"
+        ) from error
+
+
+def _onnx(model: Model | Exported, precision: Precision) -> Engine:
+    import onnxruntime
+
+    if precision == "bf16":
+        raise InputError("engine onnx computes in fp32 here; use --engine openvino for bf16")
+    content = model.path if isinstance(model, Exported) else converted_onnx(model)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    try:
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(
+            f"{model.source}: ONNX Runtime cannot load it ({reason}); export it again"
+        ) from error
+    name = session.get_inputs()[0].name
+
+    def forward(windows: Tensor) -> Tensor:
+        found = [session.run(None, {name: window[None].numpy()})[0] for window in windows]
+        return torch.from_numpy(np.concatenate(found))
+
+    return Engine("onnx", "fp32", torch.device("cpu"), forward, 1, model.header, model.source)

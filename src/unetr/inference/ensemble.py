@@ -1,0 +1,89 @@
+"""Several answers to one window made one: members of an ensemble, mirrored views, or both."""
+
+from collections.abc import Callable, Sequence
+from itertools import combinations
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from unetr.inference.uncertainty import entropy
+
+Forward = Callable[[Tensor], Tensor]
+
+
+def mirrorings(axes: Sequence[int]) -> list[tuple[int, ...]]:
+    """Every set of the axes (0, 1, 2 for x, y, z), the empty one first: 8 for all three."""
+    return [chosen for count in range(len(axes) + 1) for chosen in combinations(axes, count)]
+
+
+def averaged(
+    forwards: Sequence[Forward],
+    activation: Literal["softmax", "sigmoid"],
+    mirrors: Sequence[tuple[int, ...]] = ((),),
+    with_entropy: bool = False,
+) -> Forward:
+    """A function from windows (b, channels, x, y, z) to mean scores (b, classes, x, y, z).
+
+    Scores are averaged after softmax or sigmoid over all members and mirrorings. With
+    `with_entropy` the mean of their entropies follows as one more channel.
+    """
+
+    def scores(windows: Tensor) -> Tensor:
+        total: Tensor | None = None
+        for forward in forwards:
+            for axes in mirrors:
+                found = _one(forward, windows, activation, axes, with_entropy)
+                total = found if total is None else total.add_(found)
+        assert total is not None
+        return total.div_(len(forwards) * len(mirrors))
+
+    return scores
+
+
+def _one(
+    forward: Forward,
+    windows: Tensor,
+    activation: Literal["softmax", "sigmoid"],
+    axes: tuple[int, ...],
+    with_entropy: bool,
+) -> Tensor:
+    spatial = [axis + 2 for axis in axes]
+    logits = forward(windows.flip(spatial) if axes else windows).float()
+    scores = logits.softmax(1) if activation == "softmax" else logits.sigmoid()
+    if axes:
+        scores = scores.flip(spatial)
+    if not with_entropy:
+        return scores
+    own = torch.stack([entropy(score, activation) for score in scores])
+    return torch.cat([scores, own[:, None]], dim=1)
+
+
+class Halving:
+    """Calls `forward` with fewer windows at a time once an accelerator's memory is exhausted.
+
+    Attributes:
+        batch: Most windows per call; halved at each exhaustion, down to one.
+        told: Called with a sentence when that happens.
+    """
+
+    def __init__(self, forward: Forward, batch: int, told: Callable[[str], None]) -> None:
+        self.forward = forward
+        self.batch = batch
+        self.told = told
+
+    def __call__(self, windows: Tensor) -> Tensor:
+        """As `forward`.
+
+        Raises:
+            torch.OutOfMemoryError: not even one window fits.
+        """
+        while True:
+            try:
+                parts = [self.forward(part) for part in torch.split(windows, self.batch)]
+                return parts[0] if len(parts) == 1 else torch.cat(parts)
+            except torch.OutOfMemoryError:
+                if self.batch == 1:
+                    raise
+                self.batch //= 2
+                self.told(f"out of memory: {self.batch} windows at a time from now on")

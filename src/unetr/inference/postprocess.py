@@ -1,0 +1,54 @@
+"""What is done to a finished segmentation: pieces that cannot be right are taken out or filled."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import cc3d
+import numpy as np
+from jaxtyping import Integer
+from scipy import ndimage
+
+from unetr.data.plan import Postprocessing
+
+Labels = Integer[np.ndarray, "x y z"]
+
+
+def postprocess(
+    labels: Labels, spacing_mm: Sequence[float], rules: Iterable[Postprocessing]
+) -> Labels:
+    """Applies the rules in order and returns a new array; without rules, `labels` itself.
+
+    Args:
+        labels: Native label ids on the scan's own grid, 0 where there is nothing.
+        spacing_mm: Of that grid, for volumes in mm3.
+        rules: Each touches its own label only. Removed voxels become 0; holes are filled where
+            they are 0, so another structure inside stays.
+    """
+    rules = tuple(rules)
+    if not rules:
+        return labels
+    result = labels.copy()
+    for rule in rules:
+        mask = result == rule.label
+        box = ndimage.find_objects(mask.astype(np.uint8), max_label=1)[0]
+        if box is None:
+            continue
+        kept = _kept(mask[box], rule, float(np.prod(spacing_mm)))
+        part = result[box]
+        part[mask[box] & ~kept] = 0
+        if rule.fill_holes:
+            part[ndimage.binary_fill_holes(kept) & (part == 0)] = rule.label
+    return result
+
+
+def _kept(mask: Any, rule: Postprocessing, voxel_mm3: float) -> Any:
+    """The components (26-connected) of the mask that the rule keeps."""
+    if not rule.largest_component and rule.minimum_mm3 <= 0:
+        return mask
+    components, count = cc3d.connected_components(mask, connectivity=26, return_N=True)
+    sizes = np.bincount(components.ravel(), minlength=count + 1)
+    sizes[0] = 0
+    keep = sizes * voxel_mm3 >= max(rule.minimum_mm3, voxel_mm3 / 2)
+    if rule.largest_component:
+        keep &= np.arange(count + 1) == sizes.argmax()
+    return keep[components]
