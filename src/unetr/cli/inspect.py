@@ -186,7 +186,7 @@ def _show_plan(plan: "Plan") -> None:
 
 
 def _across(values: tuple[float, float, float] | tuple[int, int, int]) -> str:
-    return " x ".join(_short(value) for value in values)
+    return " x ".join(_short(float(value)) for value in values)
 
 
 def _short(value: float) -> str:

@@ -150,7 +150,7 @@ def combine(dataset: Dataset, facts: Sequence[CaseFacts]) -> Fingerprint:
         digest=together.hexdigest(),
         orientations=dict(Counter(case.orientation for case in facts).most_common()),
         size_voxels=_spread([case.size_voxels for case in facts]),
-        spacing_mm=_spread(spacings),
+        spacing_mm=_spread([case.spacing_mm for case in facts]),
         spacing_10th_mm=_triple(np.percentile(spacings, 10, axis=0)),
         extent_mm=_spread([case.extent_mm for case in facts]),
         foreground_mm=_spread([case.foreground_mm for case in facts]),
@@ -166,8 +166,8 @@ def _triple(values: NDArray[np.float64]) -> Triple:
     return x, y, z
 
 
-def _spread(rows: Sequence[Sequence[float]] | NDArray[np.float64]) -> Spread:
-    table = np.asarray(rows, dtype=np.float64)
+def _spread(rows: Sequence[tuple[float | int, ...]]) -> Spread:
+    table = np.array(rows, dtype=np.float64)
     return Spread(
         minimum=_triple(table.min(axis=0)),
         median=_triple(np.median(table, axis=0)),

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from unetr.data.cases import Case, Dataset, Defect
-from unetr.data.facts import CaseFacts, measure
+from unetr.data.facts import CaseFacts, count_values, measure
 from unetr.errors import InputError
 from unetr.image import Volume, read_image, read_labels, same_grid
 
@@ -98,7 +98,7 @@ def _check_image(dataset: Dataset, case: Case, image: Volume) -> Iterator[Defect
 
 
 def _check_label(dataset: Dataset, file: Path, label: Volume) -> Iterator[Defect]:
-    values = {int(value) for value in np.unique(label.array)}
+    values = set(count_values(label.array))
     known = {each.id for each in dataset.labels}
     if strange := sorted(values - known):
         shown = ", ".join(map(str, strange[:5])) + (", ..." if len(strange) > 5 else "")
@@ -199,7 +199,9 @@ def _spacings(measured: _Measured) -> Iterator[Defect]:
         if not odd.any():
             continue
         wrong = bool((off[odd] > np.log(_WRONG_FACTOR)).any())
-        problem = f"{_mm(facts.spacing_mm)} mm, where the median is {_mm(np.exp(middle))} mm"
+        problem = (
+            f"{_mm(facts.spacing_mm)} mm, where the median is {_mm(np.exp(middle).tolist())} mm"
+        )
         cure = (
             "correct the header: the unit looks wrong"
             if wrong

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from unetr.data.facts import count_values
 from unetr.data.plan import Label, Region
 from unetr.errors import InputError
 from unetr.image import read_labels
@@ -111,7 +110,7 @@ def scan_labels(files: list[Path]) -> tuple[Label, ...]:
 
     def values(path: Path) -> set[int] | InputError:
         try:
-            return set(np.unique(read_labels(path).array).tolist())
+            return set(count_values(read_labels(path).array))
         except InputError as error:
             return error
 

@@ -25,13 +25,25 @@ _BYTES_PER_VOXEL = 1500
 _BYTES_PER_OUTPUT = 24
 
 
-def voxel_budget(memory_gb: float, batch: int, outputs: int) -> int:
-    """Voxels of one patch so that a training step over a batch of them fits into memory.
+def memory_estimate_gb(patch_voxels: int, batch: int, outputs: int) -> float:
+    """Peak memory of a training step: weights with gradients and moments, then activations.
 
-    The fixed part is the paper's 93 M weights with gradients and AdamW's two moments.
+    Args:
+        patch_voxels: Voxels of one patch.
+        batch: Patches in the step.
+        outputs: Output channels of the network.
     """
-    each = _BYTES_PER_VOXEL + _BYTES_PER_OUTPUT * outputs
-    return int(max(memory_gb - _FIXED_GB, 0.25) * 1e9 / each / batch)
+    return _FIXED_GB + patch_voxels * batch * _bytes_per_voxel(outputs) / 1e9
+
+
+def voxel_budget(memory_gb: float, batch: int, outputs: int) -> int:
+    """Voxels of one patch so that a training step over a batch of them fits into memory."""
+    free_gb = max(memory_gb - _FIXED_GB, 0.25)
+    return int(free_gb * 1e9 / _bytes_per_voxel(outputs) / batch)
+
+
+def _bytes_per_voxel(outputs: int) -> int:
+    return _BYTES_PER_VOXEL + _BYTES_PER_OUTPUT * outputs
 
 
 def choose_spacing(fingerprint: Fingerprint, extent_mm: Triple, budget: int) -> tuple[Triple, str]:
