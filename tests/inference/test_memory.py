@@ -20,4 +20,7 @@ def test_estimates():
     assert small == pytest.approx(4 * 15 * (96 * 100 * 100 + 2 * 96**3) / 1e9)
     # Longer scans need no more: the slab is one patch thick.
     assert memory.slab_gb(14, (96, 96, 96), (900, 100, 100)) == small
-    assert memory.plane_gb(14, (96, 64, 64), (96, 512, 512)) > 14 * 4 * 512 * 512 / 1e9
+    assert memory.plane_gb(14, (96, 50, 20)) == pytest.approx(14 * 4 * 1000 / 1e9)
+    with_them = memory.result_gb(14, (512, 512, 160), True)
+    without = memory.result_gb(14, (512, 512, 160), False)
+    assert with_them - without == pytest.approx(14 * 2 * 512 * 512 * 160 / 1e9)

@@ -25,8 +25,12 @@ def averaged(
 ) -> Forward:
     """A function from windows (b, channels, x, y, z) to mean scores (b, classes, x, y, z).
 
-    Scores are averaged after softmax or sigmoid over all members and mirrorings. With
-    `with_entropy` the mean of their entropies follows as one more channel.
+    Scores are averaged over all members and mirrorings. With `with_entropy` the mean of their
+    entropies follows as one more channel.
+
+    Args:
+        forwards: The members; each gives scores in [0, 1], not logits.
+        activation: What the scores come from: softmax over classes or sigmoid of regions.
     """
 
     def scores(windows: Tensor) -> Tensor:
@@ -36,7 +40,8 @@ def averaged(
                 found = _one(forward, windows, activation, axes, with_entropy)
                 total = found if total is None else total.add_(found)
         assert total is not None
-        return total.div_(len(forwards) * len(mirrors))
+        views = len(forwards) * len(mirrors)
+        return total if views == 1 else total.div_(views)
 
     return scores
 
@@ -49,8 +54,7 @@ def _one(
     with_entropy: bool,
 ) -> Tensor:
     spatial = [axis + 2 for axis in axes]
-    logits = forward(windows.flip(spatial) if axes else windows).float()
-    scores = logits.softmax(1) if activation == "softmax" else logits.sigmoid()
+    scores = forward(windows.flip(spatial) if axes else windows)
     if axes:
         scores = scores.flip(spatial)
     if not with_entropy:

@@ -46,13 +46,13 @@ def slab_gb(classes: int, patch_voxels: Sequence[int], size: Sequence[int]) -> f
     return 4 * (classes + 1) * (patch_voxels[0] * face + 2 * math.prod(patch_voxels)) / GB
 
 
-def plane_gb(classes: int, size: Sequence[int], native: Sequence[int]) -> float:
-    """Memory to finish one plane of the network's grid: its float32 scores, and those interpolated
-    to the part of the scan's own grid that it stands for, with one intermediate step."""
-    part = math.prod(native) / size[0]
-    return 4 * classes * (size[1] * size[2] + 2 * part) / GB
+def plane_gb(classes: int, size: Sequence[int]) -> float:
+    """Memory of one finished plane of float32 scores on the network's grid."""
+    return 4 * classes * size[1] * size[2] / GB
 
 
-def result_gb(kept_classes: int, native: Sequence[int]) -> float:
-    """Memory of the result on the scan's own grid: labels, and float16 probabilities if kept."""
-    return (2 + 2 * kept_classes) * math.prod(native) / GB
+def result_gb(classes: int, native: Sequence[int], probabilities: bool) -> float:
+    """Memory of the result on the scan's own grid: labels, float16 probabilities if kept, and the
+    few planes of scores that are between the grids (the largest planes: the axis is not known)."""
+    face = math.prod(native) / min(native)
+    return ((2 + 2 * classes * probabilities) * math.prod(native) + 6 * 4 * classes * face) / GB
