@@ -115,25 +115,38 @@ def _listed(description: Path, document: dict[str, Any], field: str) -> tuple[Ca
         _pair(description, f"{field}[{i}]", entry, field == "training")
         for i, entry in enumerate(entries)
     ]
-    return named_cases(description, field, pairs)
+    return _named_cases(description, field, pairs)
 
 
-def named_cases(
+def _named_cases(
     description: Path, field: str, pairs: Sequence[tuple[tuple[Path, ...], Path | None]]
 ) -> tuple[Case, ...]:
     """Cases sorted by name. Names are file stems; where these repeat, the folders join them."""
-    stems = [stem(images[0]) for images, _ in pairs]
-    if len(images_of := [images for images, _ in pairs]) != len(set(images_of)):
-        twice = next(images for images in images_of if images_of.count(images) > 1)
+    listed = [images for images, _ in pairs]
+    names = [_case_name(images) for images in listed]
+    if len(set(listed)) != len(listed):
+        twice = next(images for images in listed if listed.count(images) > 1)
         raise InputError(f"{description}: {field}: {twice[0].name} is listed twice; remove one")
-    if len(set(stems)) != len(stems):
-        folders = [images[0].parent.relative_to(description.parent) for images, _ in pairs]
-        stems = ["_".join((*folder.parts, s)) for folder, s in zip(folders, stems, strict=True)]
-    stems = [
-        split_channel(s)[0] if len(i) > 1 else s for s, (i, _) in zip(stems, pairs, strict=True)
-    ]
-    cases = [Case(s, images, label) for s, (images, label) in zip(stems, pairs, strict=True)]
+    if len(set(names)) != len(names):
+        names = [
+            "_".join((*_folders(images[0], description.parent), name))
+            for images, name in zip(listed, names, strict=True)
+        ]
+    if len(set(names)) != len(names):
+        same = next(name for name in names if names.count(name) > 1)
+        raise InputError(f"{description}: {field}: two cases are named {same}; rename one's file")
+    cases = [Case(name, *pair) for name, pair in zip(names, pairs, strict=True)]
     return tuple(sorted(cases, key=lambda case: case.name))
+
+
+def _case_name(images: tuple[Path, ...]) -> str:
+    name = stem(images[0])
+    return split_channel(name)[0] if len(images) > 1 else name
+
+
+def _folders(image: Path, root: Path) -> tuple[str, ...]:
+    folder = image.parent
+    return folder.relative_to(root).parts if folder.is_relative_to(root) else (folder.name,)
 
 
 def _pair(
