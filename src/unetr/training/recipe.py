@@ -1,0 +1,271 @@
+"""Recipes: every number of a training run in one TOML file, and how single fields are overruled."""
+
+import difflib
+import tomllib
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from unetr.data.plan import Crop, Order
+from unetr.errors import InputError
+
+Triple = tuple[float, float, float]
+Size = tuple[int, int, int]
+NetworkName = Literal["unetr", "unetr-modern", "dynunet", "segresnet", "swinunetr"]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Data(_Section):
+    """What the plan takes from the recipe; fields left out are planned from the data set.
+
+    Attributes:
+        normalisation: `plan` leaves it to the plan; `window` clips to window_hu and maps it to
+            [0, 1]; `foreground` does so with the data set's 5th and 95th foreground percentiles;
+            `zscore` and `zscore-nonzero` take each scan's own mean and deviation.
+    """
+
+    spacing_mm: Triple | None = None
+    patch_voxels: Size | None = None
+    token_voxels: Size | None = None
+    orientation: str | None = None
+    crop: Crop | None = None
+    image_order: tuple[Order, Order, Order] | None = None
+    overlap: float | None = None
+    blend: Literal["gaussian", "constant"] | None = None
+    normalisation: Literal["plan", "window", "foreground", "zscore", "zscore-nonzero"] = "plan"
+    window_hu: tuple[float, float] = (-1000.0, 1000.0)
+    patch_limit_voxels: int = Field(default=96**3, ge=512)
+
+
+class Network(_Section):
+    """The network. UNETR's sizes that are left out are chosen by tokens and machine."""
+
+    name: NetworkName = "unetr"
+    feature_size: int | None = None
+    hidden_size: int | None = None
+    mlp_dim: int | None = None
+    num_heads: int | None = None
+    num_layers: int | None = None
+    skip_layers: tuple[int, ...] | None = None
+    decoder: Literal["unetr", "nup", "pup", "mla"] = "unetr"
+    dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+    deep_supervision: bool = False
+
+
+class Sampling(_Section):
+    """Where patches come from.
+
+    Attributes:
+        foreground: Share of patches centred on a labelled voxel.
+        by_class: Draw the class first, so that small structures are seen as often as large ones.
+        crops_per_case: Consecutive patches from one case.
+    """
+
+    foreground: float = Field(default=0.5, ge=0.0, le=1.0)
+    by_class: bool = False
+    crops_per_case: int = Field(default=1, ge=1)
+
+
+class Augmentation(_Section):
+    """Each `*_p` is a probability per patch; sizes are the largest ones drawn.
+
+    Attributes:
+        flip_p: Per axis. flip_axes `all` are the paper's three; `plan` those the plan allows.
+        rotate_degrees: About each axis; on thick slices only in the plane of the slices.
+        scale: 0.2 draws from 1/1.2 to 1.2.
+        intensity_scale, intensity_shift: x becomes x (1 + s) + t with s, t drawn uniformly.
+    """
+
+    flip_p: float = 0.0
+    flip_axes: Literal["all", "plan"] = "plan"
+    rot90_p: float = 0.0
+    rotate_p: float = 0.0
+    rotate_degrees: float = 15.0
+    scale_p: float = 0.0
+    scale: float = 0.2
+    intensity_scale_p: float = 0.0
+    intensity_scale: float = 0.1
+    intensity_shift_p: float = 0.0
+    intensity_shift: float = 0.1
+    gamma_p: float = 0.0
+    gamma: tuple[float, float] = (0.7, 1.5)
+    contrast_p: float = 0.0
+    contrast: tuple[float, float] = (0.75, 1.25)
+    noise_p: float = 0.0
+    noise: float = 0.1
+    blur_p: float = 0.0
+    blur_voxels: tuple[float, float] = (0.5, 1.0)
+    low_resolution_p: float = 0.0
+    low_resolution: tuple[float, float] = (1.0, 2.0)
+
+
+class Loss(_Section):
+    """Soft Dice plus cross-entropy; see losses.py."""
+
+    squared: bool = True
+    include_background: bool = True
+    dice_weight: float = 1.0
+    ce_weight: float = 1.0
+
+
+class Training(_Section):
+    """The optimisation.
+
+    Attributes:
+        batch: Patches of a step over all processes; left out, chosen by the machine.
+        accumulate: Batches whose gradients are summed to one step.
+        max_steps, max_minutes: The end, whichever comes first; the schedule follows the nearer.
+        warmup: Share of the run in which the learning rate rises.
+        clip_norm: Largest norm of the gradient; 0 does not clip.
+        ema: Decay of the averaged weights that are validated and kept; 0 keeps the last weights.
+        save_steps: Also save every so many steps; 0 goes by save_minutes alone.
+    """
+
+    optimizer: Literal["adamw"] = "adamw"
+    lr: float = Field(default=1e-4, gt=0)
+    weight_decay: float = Field(default=0.01, ge=0)
+    batch: int | None = Field(default=None, ge=1)
+    accumulate: int = Field(default=1, ge=1)
+    max_steps: int | None = Field(default=None, ge=1)
+    max_minutes: float | None = Field(default=None, gt=0)
+    schedule: Literal["cosine", "constant"] = "cosine"
+    warmup: float = Field(default=0.0, ge=0, lt=1)
+    clip_norm: float = Field(default=0.0, ge=0)
+    ema: float = Field(default=0.0, ge=0, lt=1)
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    seed: int = 0
+    log_steps: int = Field(default=10, ge=1)
+    save_minutes: float = Field(default=5.0, gt=0)
+    save_steps: int = Field(default=0, ge=0)
+
+
+class Validation(_Section):
+    """How often all validation cases are predicted: `times` in the run, the last at its end."""
+
+    times: int = Field(default=5, ge=1)
+
+
+class Recipe(_Section):
+    """A whole training run's numbers."""
+
+    name: str
+    data: Data = Data()
+    network: Network = Network()
+    sampling: Sampling = Sampling()
+    augmentation: Augmentation = Augmentation()
+    loss: Loss = Loss()
+    training: Training = Training()
+    validation: Validation = Validation()
+
+
+def recipe_names() -> list[str]:
+    """The recipes in the package."""
+    files = resources.files("unetr.training.recipes").iterdir()
+    return sorted(file.name[:-5] for file in files if file.name.endswith(".toml"))
+
+
+def load_recipe(name: str | Path, settings: Sequence[str] = ()) -> Recipe:
+    """A recipe of the package by its name, or a TOML file, with single fields overruled.
+
+    Args:
+        name: Such as `btcv`, or a path that ends in .toml.
+        settings: Such as `training.lr=3e-4`; values as in TOML, bare words are strings.
+
+    Raises:
+        InputError: no such recipe, or a field that recipes do not have (near ones are named), or
+            a value that does not fit.
+    """
+    content = _read(name)
+    for setting in settings:
+        _overrule(content, setting)
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            raise InputError(f"recipe {name}: {_unknown(key)}") from None
+        raise InputError(f"recipe {name}: {key}: {first['msg']}; correct its value") from None
+
+
+def to_toml(recipe: Recipe) -> str:
+    """The recipe as TOML; fields that are left open are left out, as TOML has no null."""
+    lines: list[str] = [f"name = {_toml(recipe.name)}"]
+    for section, content in recipe.model_dump(mode="json", exclude_none=True).items():
+        if isinstance(content, dict):
+            lines += ["", f"[{section}]"]
+            lines += [f"{key} = {_toml(value)}" for key, value in content.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _read(name: str | Path) -> dict[str, Any]:
+    if str(name) in recipe_names():
+        text = resources.files("unetr.training.recipes").joinpath(f"{name}.toml").read_text()
+    elif str(name).endswith(".toml"):
+        try:
+            text = Path(name).read_text()
+        except OSError as error:
+            raise InputError(f"{name}: cannot be read ({error.strerror or error})") from None
+    else:
+        raise InputError(
+            f"recipe {name!r} is not known; known are {', '.join(recipe_names())}, "
+            "or give a .toml file"
+        )
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{name}: not TOML: {error}") from None
+
+
+def _overrule(content: dict[str, Any], setting: str) -> None:
+    key, equals, text = setting.partition("=")
+    key = key.strip()
+    if not equals:
+        raise InputError(f"--set {setting}: give it as section.key=value")
+    if key not in known_keys():
+        raise InputError(f"--set {setting}: {_unknown(key)}")
+    try:
+        value = tomllib.loads(f"value = {text.strip()}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    section, _, field = key.rpartition(".")
+    (content.setdefault(section, {}) if section else content)[field] = value
+
+
+def known_keys() -> list[str]:
+    """All fields of a recipe as `section.key`."""
+    keys = ["name"]
+    for section, info in Recipe.model_fields.items():
+        kind = info.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            keys += [f"{section}.{field}" for field in kind.model_fields]
+    return keys
+
+
+def _unknown(key: str) -> str:
+    """Names the fields that look most like `key`, by its last part or as a whole."""
+    known = known_keys()
+    last = key.rpartition(".")[2]
+    ends = {name.rpartition(".")[2]: name for name in known}
+    near = [ends[end] for end in difflib.get_close_matches(last, ends, n=2, cutoff=0.6)]
+    near += [name for name in difflib.get_close_matches(key, known, n=3) if name not in near]
+    cure = f"near are {', '.join(near[:3])}" if near else f"fields are {', '.join(known)}"
+    return f"there is no field {key!r}; {cure}"
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    if isinstance(value, list):
+        return "[" + ", ".join(_toml(each) for each in value) + "]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{k} = {_toml(v)}" for k, v in value.items()) + "}"
+    return repr(value)
