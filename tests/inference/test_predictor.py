@@ -1,0 +1,179 @@
+"""The predictor on scans whose segmentation is known, whatever way the scan lies."""
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from nibabel.orientations import axcodes2ornt, inv_ornt_aff, ornt_transform
+
+from unetr.errors import InputError
+from unetr.image.volume import Volume
+from unetr.inference import memory
+from unetr.inference.predictor import Predictor
+
+
+def phantom(size=(40, 50, 30), seed=0) -> Volume:
+    """Bright blobs in every octant, of different sizes."""
+    random = np.random.default_rng(seed)
+    array = random.normal(0, 0.05, size).astype(np.float32)
+    grid = np.stack(np.meshgrid(*[np.arange(n) for n in size], indexing="ij"), -1)
+    for number in range(8):
+        half = np.array([number >> 2 & 1, number >> 1 & 1, number & 1])
+        centre = (0.25 + 0.5 * half) * size
+        array += np.linalg.norm(grid - centre, axis=-1) < 3 + number / 2
+    return Volume(array[None], np.diag([1.0, 1.0, 1.0, 1.0]))
+
+
+def turned(volume: Volume, codes: str) -> Volume:
+    """The same scan with its axes in another order and direction."""
+    image = nib.Nifti1Image(volume.array[0], volume.affine)
+    to = ornt_transform(nib.io_orientation(volume.affine), axcodes2ornt(codes))
+    image = image.as_reoriented(to)
+    return Volume(np.asarray(image.dataobj)[None], image.affine)
+
+
+def back(array: np.ndarray, codes: str, like: Volume) -> np.ndarray:
+    """Labels on a turned scan, in the axes of the scan it was made of."""
+    to = ornt_transform(nib.io_orientation(like.affine), axcodes2ornt(codes))
+    affine = like.affine @ inv_ornt_aff(to, like.shape)
+    image = nib.Nifti1Image(array, affine)
+    return np.asarray(
+        image.as_reoriented(
+            ornt_transform(nib.io_orientation(affine), nib.io_orientation(like.affine))
+        ).dataobj
+    )
+
+
+def dice(a: np.ndarray, b: np.ndarray) -> float:
+    """The least Dice over the labels of `a`."""
+    scores = [
+        2 * ((a == i) & (b == i)).sum() / ((a == i).sum() + (b == i).sum())
+        for i in np.unique(a)
+        if i
+    ]
+    return float(min(scores))
+
+
+def test_labels_are_native_ids_on_the_scans_own_grid(octants):
+    volume = phantom()
+    found = Predictor(octants, engine="torch", precision="fp32", device="cpu")(volume)
+    assert found.labels.shape == volume.shape
+    assert np.array_equal(found.labels.affine, volume.affine)
+    assert set(np.unique(found.labels.array)) == {0, *range(10, 90, 10)}
+    # x is the slowest bit of the octant's number, z the fastest; labels count from 10.
+    assert found.labels.array[0, 30, 12, 22] == 10 * (4 + 1 + 1)
+
+
+@pytest.mark.parametrize("codes", ["LPS", "PIR", "SAL", "ASR", "IPL"])
+def test_turned_scans_get_the_same_labels(octants, codes):
+    volume = phantom()
+    predictor = Predictor(octants, engine="torch", precision="fp32", device="cpu")
+    straight = predictor(volume).labels.array[0]
+    found = predictor(turned(volume, codes)).labels.array[0]
+    assert dice(straight, back(found, codes, volume)) >= 0.97
+
+
+def test_real_scans_turned_and_oblique(octants, real_data):
+    from unetr.image import read_image
+
+    predictor = Predictor(octants, engine="torch", precision="fp32", device="cpu")
+    for path in sorted((real_data / "hippocampus" / "imagesTr").glob("*.nii.gz"))[:3]:
+        volume = read_image(path)
+        straight = predictor(volume).labels.array[0]
+        for codes in ("LPS", "PIR", "SAL"):
+            found = predictor(turned(volume, codes)).labels.array[0]
+            assert dice(straight, back(found, codes, volume)) >= 0.97
+        angle = np.deg2rad(12)
+        rotation = np.eye(4)
+        rotation[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+        oblique = Volume(volume.array, rotation @ volume.affine)
+        assert dice(straight, predictor(oblique).labels.array[0]) >= 0.97
+
+
+def test_probabilities_and_uncertainty_lie_on_the_scan(octants):
+    volume = turned(phantom(), "LPS")
+    predictor = Predictor(
+        octants,
+        engine="torch",
+        precision="fp32",
+        device="cpu",
+        probabilities=True,
+        uncertainty=True,
+    )
+    found = predictor(volume)
+    assert found.probabilities is not None
+    assert found.uncertainty is not None
+    p = found.probabilities.array
+    assert p.shape == (9, *volume.shape)
+    assert np.array_equal(10 * p.argmax(0), found.labels.array[0])
+    assert np.allclose(p.astype(np.float32).sum(0), 1, atol=2e-3)
+    assert found.uncertainty.array.shape == (1, *volume.shape)
+    near = found.uncertainty.array[0][np.abs(p[0] - 0.5) < 0.1]
+    far = found.uncertainty.array[0][p[0] > 0.999]
+    assert near.min() > 0.5
+    assert far.max() < 0.05
+
+
+def test_two_members_are_averaged_and_disagree(octants):
+    other = torch.nn.Module()
+    other.forward = lambda x: octants.network(-x)
+    other.config = {}
+    second = type(octants)(other, octants.plan)
+    predictor = Predictor(
+        [octants, second], engine="torch", precision="fp32", device="cpu", uncertainty=True
+    )
+    found = predictor(phantom())
+    assert found.uncertainty is not None
+    assert found.uncertainty.array.shape[0] == 2
+    entropy, information = found.uncertainty.array
+    assert information.max() > 0.5
+    assert np.all(information <= entropy + 1e-4)
+
+
+def test_members_must_share_their_labels(octants):
+    labels = octants.plan.labels[:-1]
+    other = type(octants)(
+        octants.network, octants.plan.model_copy(update={"labels": labels}), source="b"
+    )
+    with pytest.raises(InputError, match=r"b: labels .* differs .* must share"):
+        Predictor([octants, other], engine="torch", device="cpu")
+
+
+def test_wrong_channels_are_told(octants):
+    volume = phantom()
+    two = Volume(np.concatenate([volume.array, volume.array]), volume.affine)
+    with pytest.raises(InputError, match="channel"):
+        Predictor(octants, engine="torch", device="cpu")(two)
+
+
+def test_a_scan_that_cannot_fit_says_what_would(octants):
+    predictor = Predictor(
+        octants, engine="torch", device="cpu", max_memory_gb=memory.resident_gb() + 0.001
+    )
+    with pytest.raises(InputError, match=r"needs .* GB .* --max-memory"):
+        predictor(phantom())
+
+
+def test_exhausted_accelerator_moves_the_sums_to_the_host(octants, monkeypatch):
+    volume = phantom()
+    predictor = Predictor(octants, engine="torch", precision="fp32", device="cpu")
+    expected = predictor(volume).labels.array
+    exhausted = iter([True])
+    plain = predictor._slabs
+
+    def slabs(*arguments):
+        if next(exhausted, False):
+            raise torch.OutOfMemoryError
+        return plain(*arguments)
+
+    predictor._accumulate_on = torch.device("meta")  # stands for an accelerator
+    monkeypatch.setattr(predictor, "_slabs", slabs)
+    with pytest.warns(UserWarning, match="on the host"):
+        assert np.array_equal(predictor(volume).labels.array, expected)
+
+
+def test_overlap_and_blend_replace_the_plans(octants):
+    predictor = Predictor(octants, engine="torch", device="cpu", overlap=0.25, blend="constant")
+    assert (predictor.overlap, predictor.blend) == (0.25, "constant")
+    with pytest.raises(InputError, match="overlap"):
+        Predictor(octants, engine="torch", device="cpu", overlap=1.0)
