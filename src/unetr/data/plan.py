@@ -4,9 +4,19 @@ A plan is made once from a data set's fingerprint, stored in the model file, and
 prediction needs to know about the training data.
 """
 
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, model_validator
+
+from unetr.image.volume import Volume
+
+if TYPE_CHECKING:
+    import unetr.data.grid
+
+
+# Interpolation: 0 nearest, 1 linear, 3 cubic.
+Order = Literal[0, 1, 3]
 
 
 class _Strict(BaseModel):
@@ -16,7 +26,7 @@ class _Strict(BaseModel):
 class Label(_Strict):
     """A structure: its value in label files and its name. The first label is the background."""
 
-    id: int
+    id: int = Field(ge=0, le=65535)
     name: str
 
 
@@ -51,6 +61,23 @@ class Normalisation(_Strict):
     std: float | None = None
     over: Literal["all", "nonzero"] = "all"
 
+    @model_validator(mode="after")
+    def _complete(self) -> "Normalisation":
+        needed = {
+            "range": ("low", "high"),
+            "standard": ("mean", "std"),
+            "zscore": (),
+            "percentile": ("low", "high"),
+        }[self.kind]
+        lacking = [name for name in needed if getattr(self, name) is None]
+        if lacking:
+            raise ValueError(f"normalisation {self.kind} needs {' and '.join(lacking)}")
+        if self.low is not None and self.high is not None and self.low >= self.high:
+            raise ValueError(f"normalisation low {self.low:g} is not below high {self.high:g}")
+        if self.std is not None and self.std <= 0:
+            raise ValueError(f"normalisation std {self.std:g} is not positive")
+        return self
+
 
 class Crop(_Strict):
     """The box of the scan that is looked at at all.
@@ -61,7 +88,13 @@ class Crop(_Strict):
 
     kind: Literal["none", "nonzero", "above"] = "none"
     threshold: float | None = None
-    margin_mm: float = 0.0
+    margin_mm: float = Field(default=0.0, ge=0.0)
+
+    @model_validator(mode="after")
+    def _complete(self) -> "Crop":
+        if self.kind == "above" and self.threshold is None:
+            raise ValueError("crop above needs a threshold")
+        return self
 
 
 class Postprocessing(_Strict):
@@ -80,12 +113,12 @@ class Plan(_Strict):
     labels: tuple[Label, ...] = Field(min_length=2)
     regions: tuple[Region, ...] = ()
     orientation: str = "RAS"
-    spacing_mm: tuple[float, float, float]
+    spacing_mm: tuple[PositiveFloat, PositiveFloat, PositiveFloat]
     patch_voxels: tuple[int, int, int]
     token_voxels: tuple[int, int, int] = (16, 16, 16)
     crop: Crop = Crop()
     normalisation: tuple[Normalisation, ...]
-    image_order: tuple[int, int, int] = (1, 1, 1)
+    image_order: tuple[Order, Order, Order] = (1, 1, 1)
     overlap: float = Field(default=0.5, ge=0.0, lt=1.0)
     blend: Literal["gaussian", "constant"] = "gaussian"
     mirror_axes: tuple[int, ...] = ()
@@ -102,9 +135,30 @@ class Plan(_Strict):
         ids = [label.id for label in self.labels]
         if len(set(ids)) != len(ids):
             raise ValueError(f"label ids repeat: {ids}")
+        for region in self.regions:
+            unknown = sorted({*region.members, region.paint} - set(ids))
+            if unknown:
+                raise ValueError(
+                    f"region {region.name} names labels {unknown}, which are not there"
+                )
+        letters = "".join(sorted(self.orientation))
+        if letters not in {"".join(sorted(a + b + c)) for a in "LR" for b in "AP" for c in "IS"}:
+            raise ValueError(f"orientation {self.orientation} is not three of L/R, A/P and I/S")
         return self
 
     @property
     def out_channels(self) -> int:
         """Network outputs: one per label with the background (softmax), or one per region."""
         return len(self.regions) or len(self.labels)
+
+    def preprocess(self, volume: Volume) -> "tuple[NDArray[Any], unetr.data.grid.Placement]":
+        """See `unetr.data.placement.preprocess`."""
+        from unetr.data.placement import preprocess
+
+        return preprocess(self, volume)
+
+    def restore(self, scores: Any, placement: "unetr.data.grid.Placement") -> NDArray[Any]:
+        """See `unetr.data.placement.restore`."""
+        from unetr.data.placement import restore
+
+        return restore(self, scores, placement)

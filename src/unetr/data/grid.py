@@ -1,0 +1,106 @@
+"""Where the network's grid lies in a scan: axes, crop and spacing, and the way back."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, Float64
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from unetr.data.interpolation import apply_filters, filter_matrix
+
+_Row = tuple[float, float, float, float]
+Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+
+
+class Placement(BaseModel):
+    """How the network's grid lies in one scan. Plain numbers: `model_dump_json` keeps all of it.
+
+    The network's axes are the scan's own, permuted and flipped to the plan's orientation, so an
+    oblique scan stays oblique. Its grid has the crop's centre for centre, so that a mirrored scan
+    gives mirrored input, and reaches at least to the centres of the crop's outermost voxels.
+
+    Attributes:
+        axes: The scan's axis that each network axis runs along.
+        flips: Whether the network axis runs against it.
+        box: Crop, [start, stop) per network axis, in voxels of the reoriented scan.
+        shape: Voxels of the network's grid.
+        ratio: Network voxel size over scan voxel size, per network axis; 1 is not resampled.
+        source: The scan, for messages.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    native_shape: tuple[int, int, int]
+    native_affine: tuple[_Row, _Row, _Row, _Row]
+    axes: tuple[int, int, int]
+    flips: tuple[bool, bool, bool]
+    box: Box
+    shape: tuple[int, int, int]
+    ratio: tuple[float, float, float]
+    source: str
+
+    @property
+    def affine(self) -> Float64[np.ndarray, "4 4"]:
+        """Network voxel index to millimetres in RAS+ patient space."""
+        to_native = np.zeros((4, 4))
+        to_native[3, 3] = 1.0
+        for k, (axis, flip, ratio) in enumerate(
+            zip(self.axes, self.flips, self.ratio, strict=True)
+        ):
+            start = self.box[k][0] + self.network_positions(k)[0]
+            to_native[axis, k] = -ratio if flip else ratio
+            to_native[axis, 3] = self.native_shape[axis] - 1 - start if flip else start
+        affine: NDArray[np.float64] = np.array(self.native_affine) @ to_native
+        return affine
+
+    def network_positions(self, k: int) -> Float64[np.ndarray, "to"]:
+        """Where the network's voxels lie on axis `k`, in voxels of the crop."""
+        start, stop = self.box[k]
+        from_centre = np.arange(self.shape[k]) - (self.shape[k] - 1) / 2
+        return from_centre * self.ratio[k] + (stop - start - 1) / 2
+
+    def crop_positions(self, k: int) -> Float64[np.ndarray, "to"]:
+        """Where the crop's voxels lie on axis `k`, in voxels of the network's grid."""
+        start, stop = self.box[k]
+        from_centre = np.arange(stop - start) - (stop - start - 1) / 2
+        return from_centre / self.ratio[k] + (self.shape[k] - 1) / 2
+
+    def crop_of(self, array: NDArray[Any]) -> NDArray[Any]:
+        """The reoriented crop, a view, of an array (..., x, y, z) on the scan's grid."""
+        return reorient(array, self.axes, self.flips)[
+            (..., *(slice(start, stop) for start, stop in self.box))
+        ]
+
+    def blank(self, channels: Sequence[int], dtype: Any) -> NDArray[Any]:
+        """Zeros (*channels, x, y, z) on the scan's grid, laid out in memory as the network's.
+
+        What comes plane by plane from the network is then written in one piece.
+        """
+        n = len(channels)
+        laid = np.zeros((*channels, *(self.native_shape[axis] for axis in self.axes)), dtype)
+        return laid.transpose(*range(n), *(n + i for i in np.argsort(self.axes)))
+
+    def restore_map(self, x: Float[np.ndarray, "c x y z"]) -> Float32[np.ndarray, "c x2 y2 z2"]:
+        """Any continuous map on the network's grid, on the scan's: linear; 0 outside the crop."""
+        filters = [
+            None
+            if self.ratio[k] == 1
+            else filter_matrix(self.crop_positions(k).clip(0, n - 1), n, order=1)
+            for k, n in enumerate(self.shape)
+        ]
+        native = self.blank((len(x),), np.float32)
+        found = apply_filters(torch.from_numpy(np.ascontiguousarray(x, np.float32)), filters)
+        self.crop_of(native)[...] = found.numpy()
+        return native
+
+
+def reorient(
+    array: NDArray[Any], axes: tuple[int, int, int], flips: tuple[bool, bool, bool]
+) -> NDArray[Any]:
+    """A view of an array (..., x, y, z) with permuted, then flipped spatial axes."""
+    n = array.ndim - 3
+    turned = array.transpose(*range(n), *(n + axis for axis in axes))
+    return turned[(..., *(slice(None, None, -1 if flip else None) for flip in flips))]
