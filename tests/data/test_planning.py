@@ -1,0 +1,334 @@
+"""Plans from made-up fingerprints, one property each, and from the real folders."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from unetr.data.dataset import Case, Dataset, open_dataset
+from unetr.data.fingerprint import (
+    ChannelStatistics,
+    CropStatistics,
+    Fingerprint,
+    LabelStatistics,
+    Spread,
+    fingerprint,
+)
+from unetr.data.plan import Crop, Label, Normalisation, Plan, Region
+from unetr.data.planning import make_plan
+from unetr.data.resolution import choose_patch
+from unetr.errors import InputError
+
+Triple = tuple[float, float, float]
+
+
+def spread(values: Triple) -> Spread:
+    return Spread(minimum=values, median=values, maximum=values)
+
+
+def channel(**changes: Any) -> ChannelStatistics:
+    usual: dict[str, Any] = {
+        "name": "T1",
+        "modality": "MR",
+        "modality_reason": "by the channel's name",
+        "minimum": 0.0,
+        "maximum": 900.0,
+        "mean": 300.0,
+        "std": 50.0,
+        "percentile_00_5": 20.0,
+        "percentile_05": 90.0,
+        "percentile_95": 500.0,
+        "percentile_99_5": 600.0,
+        "zero_fraction": 0.01,
+    }
+    return ChannelStatistics(**{**usual, **changes})
+
+
+def crop(kind: str = "nonzero", **changes: Any) -> CropStatistics:
+    usual: dict[str, Any] = {
+        "kind": kind,
+        "threshold": None,
+        "kept": 0.4,
+        "extent_mm": (100.0, 110.0, 120.0),
+        "holds_labels": True,
+    }
+    return CropStatistics(**{**usual, **changes})
+
+
+def label(id: int = 1, name: str = "organ", median_ml: float = 100.0) -> LabelStatistics:
+    return LabelStatistics(id=id, name=name, cases=9, voxel_fraction=0.01, median_ml=median_ml)
+
+
+def prints(
+    spacing: Triple = (1.0, 1.0, 1.0), extent: Triple = (90.0, 90.0, 90.0), **changes: Any
+) -> Fingerprint:
+    size = tuple(e / s for e, s in zip(extent, spacing, strict=True))
+    usual: dict[str, Any] = {
+        "cases": 9,
+        "digest": "0",
+        "orientations": {"RAS": 9},
+        "size_voxels": spread((size[0], size[1], size[2])),
+        "spacing_mm": spread(spacing),
+        "spacing_10th_mm": spacing,
+        "extent_mm": spread(extent),
+        "foreground_mm": spread((50.0, 50.0, 50.0)),
+        "channels": (channel(),),
+        "labels": (label(),),
+        "mirror_twins": (),
+        "crops": (),
+    }
+    return Fingerprint(**{**usual, **changes})
+
+
+def planned(found: Fingerprint, regions: tuple[Region, ...] = (), **options: Any) -> Plan:
+    labels = (Label(id=0, name="background"), *(Label(id=x.id, name=x.name) for x in found.labels))
+    names = tuple(each.name for each in found.channels)
+    dataset = Dataset(Path("set"), "folders", names, labels, regions, (Case("a", (Path("a"),)),))
+    return make_plan(dataset, found, **options)
+
+
+def test_the_papers_patch_where_scans_are_large_and_even() -> None:
+    plan = planned(prints(extent=(150.0, 150.0, 150.0)))
+    assert plan.spacing_mm == (1.0, 1.0, 1.0)
+    assert plan.patch_voxels == (96, 96, 96)
+    assert plan.token_voxels == (16, 16, 16)
+    assert plan.orientation == "RAS"
+
+
+def test_small_scans_are_seen_whole_with_small_tokens() -> None:
+    plan = planned(prints(extent=(35.0, 50.0, 36.0)))
+    assert plan.patch_voxels == (40, 56, 40)
+    assert plan.token_voxels == (8, 8, 8)
+    assert "covers the median scan whole (35 x 50 x 36 voxels)" in plan.reasons["patch_voxels"]
+
+
+def test_thick_slices_keep_their_distance_and_get_flat_tokens() -> None:
+    found = prints((1.25, 1.25, 7.7), (320.0, 320.0, 277.2), spacing_10th_mm=(1.2, 1.2, 6.0))
+    plan = planned(found)
+    assert plan.spacing_mm == (1.25, 1.25, 6.0)
+    assert plan.token_voxels == (16, 16, 4)
+    sides_mm = [n * s for n, s in zip(plan.patch_voxels, plan.spacing_mm, strict=True)]
+    assert max(sides_mm) / min(sides_mm) < 1.15
+    assert "along z, 6.2 times coarser" in plan.reasons["spacing_mm"]
+
+
+def test_the_thick_axis_may_be_any_but_never_finer_than_the_others() -> None:
+    found = prints((5.0, 1.0, 1.0), (200.0, 90.0, 90.0), spacing_10th_mm=(0.5, 1.0, 1.0))
+    plan = planned(found)
+    assert plan.spacing_mm == (1.0, 1.0, 1.0)
+    assert "along x" in plan.reasons["spacing_mm"]
+
+
+def test_slightly_thicker_slices_take_the_median() -> None:
+    found = prints((1.0, 1.0, 2.5), (90.0, 90.0, 90.0), spacing_10th_mm=(0.5, 0.5, 1.0))
+    assert planned(found).spacing_mm == (1.0, 1.0, 2.5)
+
+
+def test_scans_far_larger_than_a_patch_are_coarsened() -> None:
+    plan = planned(prints((0.75, 0.75, 1.5), (384.0, 384.0, 330.0)))
+    x, y, z = plan.spacing_mm
+    assert x == y
+    assert 0.75 < x <= 1.5
+    assert z == 1.5
+    assert "coarsened from 0.75 x 0.75 x 1.5 mm" in plan.reasons["spacing_mm"]
+    covered = math.prod(plan.patch_voxels) / math.prod((384 / x, 384 / y, 330 / z))
+    assert covered == pytest.approx(1 / 16, rel=0.15)
+
+
+def test_small_structures_stop_the_coarsening() -> None:
+    size = ((0.75, 0.75, 1.5), (384.0, 384.0, 330.0))
+    plan = planned(prints(*size, labels=(label(), label(2, "speck", 0.1))))
+    assert plan.spacing_mm == (0.75, 0.75, 1.5)
+    between = planned(prints(*size, labels=(label(2, "gland", 0.6),)))
+    assert math.prod(between.spacing_mm) * 500 <= 600
+    assert between.spacing_mm[0] > 0.75
+
+
+def test_less_memory_a_smaller_patch() -> None:
+    found = prints(extent=(200.0, 200.0, 200.0))
+    sizes = [math.prod(planned(found, memory_gb=gb).patch_voxels) for gb in (2.5, 3.0, 4.0, 8.0)]
+    assert sizes == sorted(set(sizes))
+    few, many = (planned(found, memory_gb=4.0, batch=batch).patch_voxels for batch in (1, 4))
+    assert math.prod(few) > math.prod(many)
+    assert (
+        "4 GB for a training step over 2 patches"
+        in (planned(found, memory_gb=4.0).reasons["patch_voxels"])
+    )
+
+
+def test_more_outputs_take_more_memory() -> None:
+    found = prints(extent=(200.0, 200.0, 200.0))
+    many = prints(extent=(200.0, 200.0, 200.0), labels=tuple(label(k) for k in range(1, 101)))
+    one, hundred = (math.prod(planned(p, memory_gb=4.0).patch_voxels) for p in (found, many))
+    assert hundred < one / 1.5
+    regions = (Region(name="all", members=(1, 2), paint=1),)
+    assert math.prod(planned(many, regions, memory_gb=4.0).patch_voxels) == one
+
+
+def test_the_patch_limit_can_be_raised() -> None:
+    found = prints(extent=(200.0, 200.0, 200.0))
+    plan = planned(found, memory_gb=40.0, patch_limit_voxels=128**3)
+    assert plan.patch_voxels == (128, 128, 128)
+
+
+@given(
+    st.tuples(*[st.floats(0.3, 8.0)] * 3),
+    st.tuples(*[st.floats(8.0, 900.0)] * 3),
+    st.integers(20_000, 128**3),
+)
+def test_patches_are_whole_tokens_within_the_budget(
+    spacing_mm: Triple, extent_mm: Triple, budget: int
+) -> None:
+    patch, token, _ = choose_patch(extent_mm, spacing_mm, budget, "a test")
+    for side, step, extent, spacing in zip(patch, token, extent_mm, spacing_mm, strict=True):
+        assert step in (1, 2, 4, 8, 16)
+        assert side % step == 0
+        assert side - 16 < math.ceil(extent / spacing)
+    assert math.prod(patch) <= budget or max(patch) <= 2 * 16
+
+
+def test_ct_is_clipped_and_standardised_with_the_data_sets_numbers() -> None:
+    ct = channel(
+        name="CT",
+        modality="CT",
+        percentile_00_5=-17.0,
+        percentile_99_5=134.0,
+        mean=86.0,
+        std=24.5,
+    )
+    plan = planned(prints(channels=(ct,)))
+    assert plan.normalisation == (
+        Normalisation(kind="standard", low=-17.0, high=134.0, mean=86.0, std=24.5),
+    )
+    assert "[-17, 134]" in plan.reasons["normalisation"]
+
+
+@pytest.mark.parametrize(("zeros", "over"), [(0.6, "nonzero"), (0.17, "all")])
+def test_mr_is_normalised_by_its_own_numbers(zeros: float, over: Any) -> None:
+    plan = planned(prints(channels=(channel(zero_fraction=zeros),)))
+    assert plan.normalisation == (Normalisation(kind="zscore", over=over),)
+
+
+def test_channels_of_two_kinds_are_normalised_apart() -> None:
+    pair = (channel(name="CT", modality="CT"), channel(name="PET"))
+    plan = planned(prints(channels=pair))
+    assert [each.kind for each in plan.normalisation] == ["standard", "zscore"]
+    assert "CT: CT (" in plan.reasons["normalisation"]
+    assert "PET: MR (" in plan.reasons["normalisation"]
+
+
+def test_the_crop_that_saves_most_is_taken_and_shrinks_the_patch() -> None:
+    crops = (crop(kept=0.5, extent_mm=(80.0, 80.0, 80.0)), crop("above", threshold=-3.0))
+    plan = planned(prints(extent=(240.0, 240.0, 155.0), crops=crops))
+    assert plan.crop == Crop(kind="above", threshold=-3.0, margin_mm=5.0)
+    assert "40% of the median scan" in plan.reasons["crop"]
+    assert "(100 x 110 x 120 voxels)" in plan.reasons["patch_voxels"]
+
+
+@pytest.mark.parametrize(
+    "useless",
+    [crop(holds_labels=False), crop(kept=0.9), crop("above", threshold=-500.0)],
+    ids=["cuts labels", "saves little", "air is for CT"],
+)
+def test_a_crop_that_is_no_good_is_left(useless: CropStatistics) -> None:
+    assert planned(prints(crops=(useless,))).crop == Crop()
+
+
+def test_ct_is_cropped_to_the_body() -> None:
+    ct = (channel(name="CT", modality="CT"),)
+    plan = planned(prints(channels=ct, crops=(crop("above", threshold=-500.0),)))
+    assert (plan.crop.kind, plan.crop.threshold) == ("above", -500.0)
+
+
+def test_twins_forbid_the_left_right_flip() -> None:
+    kidneys = (label(2, "kidney one"), label(3, "kidney two"))
+    plan = planned(prints(labels=kidneys, mirror_twins=((2, 3),)))
+    assert plan.mirror_axes == (1, 2)
+    assert "'kidney one' and 'kidney two' lie mirrored" in plan.reasons["mirror_axes"]
+
+
+def test_a_name_that_says_a_side_forbids_it_too() -> None:
+    plan = planned(prints(labels=(label(1, "left atrium"),)))
+    assert plan.mirror_axes == (1, 2)
+    assert "'left atrium' names a side" in plan.reasons["mirror_axes"]
+    assert planned(prints()).mirror_axes == (0, 1, 2)
+
+
+def test_every_choice_has_a_reason_and_the_plan_survives_json() -> None:
+    plan = planned(prints())
+    assert set(plan.reasons) == {
+        "orientation",
+        "crop",
+        "spacing_mm",
+        "patch_voxels",
+        "token_voxels",
+        "normalisation",
+        "image_order",
+        "mirror_axes",
+    }
+    assert all(plan.reasons.values())
+    assert Plan.model_validate_json(plan.model_dump_json()) == plan
+    assert json.loads(plan.model_dump_json())["patch_voxels"] == [96, 96, 96]
+
+
+def test_a_spacing_can_be_asked_for() -> None:
+    plan = planned(prints(), spacing_mm=(2.0, 2.0, 2.0))
+    assert plan.spacing_mm == (2.0, 2.0, 2.0)
+    assert plan.reasons["spacing_mm"] == "as asked for"
+    assert plan.patch_voxels == (48, 48, 48)
+
+
+@pytest.mark.parametrize("wrong", [{"memory_gb": 0.0}, {"batch": 0}, {"patch_limit_voxels": 0}])
+def test_memory_and_batch_are_positive(wrong: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="give positive numbers"):
+        planned(prints(), **wrong)
+
+
+REAL: dict[str, dict[str, Any]] = {
+    "hippocampus": {
+        "spacing_mm": (1.0, 1.0, 1.0),
+        "patch_voxels": (40, 56, 40),
+        "token_voxels": (8, 8, 8),
+        "crop": Crop(),
+        "mirror_axes": (0, 1, 2),
+    },
+    "brats_2ch": {
+        "spacing_mm": (1.0, 1.0, 1.0),
+        "patch_voxels": (96, 96, 96),
+        "token_voxels": (16, 16, 16),
+        "mirror_axes": (0, 1, 2),
+    },
+    "chaos_mr": {
+        "spacing_mm": (1.25, 1.25, 7.7),
+        "patch_voxels": (176, 176, 28),
+        "token_voxels": (16, 16, 4),
+        "crop": Crop(),
+        "mirror_axes": (1, 2),
+    },
+    "spleen_ct_crop": {
+        "spacing_mm": (0.794922, 0.794922, 5.0),
+        "patch_voxels": (176, 176, 28),
+        "token_voxels": (16, 16, 4),
+        "crop": Crop(),
+        "mirror_axes": (0, 1, 2),
+    },
+    "totalseg_example": {"spacing_mm": (3.0, 3.0, 3.0), "crop": Crop(), "mirror_axes": (1, 2)},
+}
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_real_folders(name: str, real_data: Path) -> None:
+    dataset = open_dataset(real_data / name)
+    plan = make_plan(dataset, fingerprint(dataset))
+    for field, expected in REAL[name].items():
+        assert getattr(plan, field) == expected, field
+    kinds = {each.kind for each in plan.normalisation}
+    assert kinds == ({"standard"} if name == "spleen_ct_crop" else {"zscore"})
+    if name == "brats_2ch":
+        # Skull-stripped and z-scored as a whole: the background is constant, but not 0.
+        assert plan.crop.kind == "above"
+        assert plan.crop.threshold == pytest.approx(-3.12, abs=0.01)
