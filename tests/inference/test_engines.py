@@ -9,6 +9,7 @@ from unetr.data.plan import Label, Normalisation, Plan, Region
 from unetr.errors import InputError
 from unetr.inference import convert, engines
 from unetr.inference.engines import make_engine
+from unetr.inference.ensemble import averaged, mirrorings
 
 
 class Small(nn.Module):
@@ -109,3 +110,15 @@ def test_network_can_still_be_trained_after_conversion(model):
     model.network.train()
     model.network(torch.randn(1, 2, 8, 8, 4)).sum().backward()
     assert model.network.layers[0].weight.grad is not None
+
+
+@pytest.mark.parametrize("name", ["torch", "openvino", "onnx"])
+def test_mirrorings_may_not_overwrite_each_other(name, model):
+    forward = make_engine(model, name, "fp32", "cpu").forward
+    x = torch.randn(1, 2, 8, 8, 4)
+    mean = averaged([forward, forward], "softmax", mirrorings((0, 2)))(x)
+    views = [forward(x.flip([a + 2 for a in axes])).clone() for axes in mirrorings((0, 2))]
+    views = [
+        v.flip([a + 2 for a in axes]) for v, axes in zip(views, mirrorings((0, 2)), strict=True)
+    ]
+    torch.testing.assert_close(mean, torch.stack(views).mean(0))

@@ -33,15 +33,18 @@ def averaged(
         activation: What the scores come from: softmax over classes or sigmoid of regions.
     """
 
+    if len(forwards) * len(mirrors) == 1 and not with_entropy:
+        return forwards[0]
+
     def scores(windows: Tensor) -> Tensor:
         total: Tensor | None = None
         for forward in forwards:
             for axes in mirrors:
                 found = _one(forward, windows, activation, axes, with_entropy)
-                total = found if total is None else total.add_(found)
+                # The sum must be its own: a forward may overwrite what it gave before.
+                total = found.clone() if total is None else total.add_(found)
         assert total is not None
-        views = len(forwards) * len(mirrors)
-        return total if views == 1 else total.div_(views)
+        return total.div_(len(forwards) * len(mirrors))
 
     return scores
 
