@@ -16,7 +16,7 @@ class Ema:
 
     def __init__(self, network: nn.Module, decay: float) -> None:
         self.decay = decay
-        self.weights = list(network.parameters())
+        self.weights: list[Tensor] = list(network.parameters())
         self.average = [weight.detach().clone() for weight in self.weights]
 
     @torch.no_grad()
@@ -41,6 +41,6 @@ class Ema:
 
 
 @torch.no_grad()
-def _copy(to: list[Tensor] | list[nn.Parameter], source: list[Tensor]) -> None:
+def _copy(to: list[Tensor], source: list[Tensor]) -> None:
     for into, value in zip(to, source, strict=True):
         into.copy_(value)

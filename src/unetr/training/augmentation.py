@@ -1,0 +1,127 @@
+"""Augmentation in space: patches cut flipped, turned by quarters, rotated and scaled.
+
+Rotation and scale read the patch straight from the scan through one affine grid, so that its
+corners show the scan and not padding. MONAI's RandAffined pads, and takes several times longer
+(benchmarks/augmentation.py prints both); its flips and quarter turns are the tests' oracle.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, Shaped
+from torch import Tensor
+from torch.nn import functional as F
+
+from unetr.data.plan import Plan
+from unetr.training.intensity import change_intensity
+from unetr.training.recipe import Augmentation
+from unetr.training.sampling import Starts, TrainingCase, cut
+
+_THICK = 3.0
+"""Spacing ratio from which slices count as thick, as in the plan (nnU-Net's)."""
+
+
+def augmented_patch(
+    case: TrainingCase,
+    start: Starts,
+    plan: Plan,
+    augmentation: Augmentation,
+    rng: np.random.Generator,
+) -> tuple[Float[Tensor, "c x y z"], Shaped[Tensor, "*r x y z"]]:
+    """The patch from `start` on, changed as the recipe says; image and labels alike in space."""
+    matrix = draw_affine(plan.spacing_mm, augmentation, rng)
+    if matrix is None:
+        image = torch.from_numpy(cut(case.image, start, plan.patch_voxels))
+        labels = torch.from_numpy(cut(case.labels, start, plan.patch_voxels))
+    else:
+        image, labels = affine_patch(case, start, plan.patch_voxels, matrix)
+    axes = plan.mirror_axes if augmentation.flip_axes == "plan" else (0, 1, 2)
+    flips = [axis - 3 for axis in axes if rng.random() < augmentation.flip_p]
+    if flips:
+        image, labels = image.flip(flips), labels.flip(flips)
+    if rng.random() < augmentation.rot90_p and (planes := square_planes(plan)):
+        plane = planes[rng.integers(len(planes))]
+        turns = int(rng.integers(1, 4))
+        image, labels = image.rot90(turns, plane), labels.rot90(turns, plane)
+    return change_intensity(image, augmentation, rng), labels.contiguous()
+
+
+def square_planes(plan: Plan) -> list[tuple[int, int]]:
+    """Pairs of axes, counted from the last, between which a quarter turn keeps the grid."""
+    same = [
+        (a, b)
+        for a, b in ((0, 1), (0, 2), (1, 2))
+        if plan.patch_voxels[a] == plan.patch_voxels[b]
+        and abs(plan.spacing_mm[a] - plan.spacing_mm[b]) < 0.01 * plan.spacing_mm[a]
+    ]
+    return [(a - 3, b - 3) for a, b in same]
+
+
+def draw_affine(
+    spacing_mm: Sequence[float], augmentation: Augmentation, rng: np.random.Generator
+) -> Float[np.ndarray, "3 3"] | None:
+    """Rotation and scale drawn as the recipe says: voxel offsets in the patch to those in the scan.
+
+    The rotation is one in millimetres. Where one axis is thick, it is about that axis alone:
+    others would mix slices that have little in common.
+
+    Returns:
+        None where nothing is to be done.
+    """
+    # Always the same number of draws, so that one setting does not change what others draw.
+    angles = np.deg2rad(augmentation.rotate_degrees) * rng.uniform(-1, 1, 3)
+    stretch = np.log1p(augmentation.scale) * rng.uniform(-1, 1)
+    rotate, scale = rng.random(2) < (augmentation.rotate_p, augmentation.scale_p)
+    if not rotate and not scale:
+        return None
+    spacing = np.asarray(spacing_mm)
+    thick = int(spacing.argmax())
+    if spacing[thick] > _THICK * np.delete(spacing, thick).max():
+        angles[np.arange(3) != thick] = 0
+    turn = rotation(angles) if rotate else np.eye(3)
+    matrix: Float[np.ndarray, "3 3"] = turn * spacing[None] / spacing[:, None]
+    return matrix * (np.exp(stretch) if scale else 1.0)
+
+
+def rotation(angles: Float[np.ndarray, " 3"]) -> Float[np.ndarray, "3 3"]:
+    """Rotation by angles in radians about x, then y, then z."""
+    matrix = np.eye(3)
+    for axis, angle in enumerate(angles):
+        a, b = [k for k in range(3) if k != axis]
+        about = np.eye(3)
+        about[a, a] = about[b, b] = np.cos(angle)
+        about[a, b], about[b, a] = -np.sin(angle), np.sin(angle)
+        matrix = about @ matrix
+    return matrix
+
+
+def affine_patch(
+    case: TrainingCase,
+    start: Starts,
+    patch_voxels: Sequence[int],
+    matrix: Float[np.ndarray, "3 3"],
+) -> tuple[Float32[Tensor, "c x y z"], Shaped[Tensor, "*r x y z"]]:
+    """The patch about the same centre, its voxel offsets mapped by `matrix` into the scan.
+
+    The image is interpolated linearly, labels by nearest neighbour. Only the box that the mapped
+    patch needs is read.
+    """
+    patch = np.asarray(patch_voxels)
+    centre = np.asarray(start) + (patch - 1) / 2
+    reach = np.abs(matrix) @ (patch / 2) + 1
+    first = np.floor(centre - reach).astype(int)
+    size = np.ceil(centre + reach).astype(int) - first + 1
+    image = torch.from_numpy(cut(case.image, first.tolist(), size.tolist()))
+    labels = torch.from_numpy(cut(case.labels, first.tolist(), size.tolist()))
+    # Coordinates of grid_sample run from -1 to 1 between the outer faces of the voxels.
+    theta = np.empty((3, 4), np.float32)
+    theta[:, :3] = matrix * (patch / 2)[None] * (2 / size)[:, None]
+    theta[:, 3] = (centre - first - (size - 1) / 2) * 2 / size
+    # It counts axes from the last.
+    turned = torch.from_numpy(theta[::-1, [2, 1, 0, 3]].copy())
+    grid = F.affine_grid(turned[None], [1, 1, *patch.tolist()], align_corners=False)
+    image = F.grid_sample(image[None], grid, mode="bilinear", align_corners=False)[0]
+    masks = labels.float().reshape(1, -1, *labels.shape[-3:])
+    masks = F.grid_sample(masks, grid, mode="nearest", align_corners=False)[0]
+    return image, masks.to(labels.dtype).reshape(*labels.shape[:-3], *patch.tolist())

@@ -1,0 +1,103 @@
+"""Batches prepared in the background while the network computes."""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float32, Shaped
+from torch import Tensor
+
+from unetr.data.plan import Plan
+from unetr.training.augmentation import augmented_patch
+from unetr.training.recipe import Recipe
+from unetr.training.sampling import TrainingCase, draw, patch_start
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Patches of one step on this process.
+
+    Attributes:
+        y: Class indices (b, x, y, z), or region masks (b, regions, x, y, z).
+        names: The cases that they come from.
+    """
+
+    x: Float32[Tensor, "b c x y z"]
+    y: Shaped[Tensor, "b *r x y z"]
+    names: tuple[str, ...]
+
+
+class Batches:
+    """The endless sequence of batches from number `first` on; used as a context manager.
+
+    Threads suffice: reading from memory maps, interpolation and convolution all release
+    Python's lock, cases stay shared, and no worker process can die.
+
+    Args:
+        names: Of the training cases; `get` gives one of them by its index.
+        batch: Patches per batch over all processes; this one prepares every `world`-th.
+        pin: Put batches into page-locked memory, from which accelerators copy in the background.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        get: Callable[[int], TrainingCase],
+        plan: Plan,
+        recipe: Recipe,
+        batch: int,
+        *,
+        first: int = 0,
+        rank: int = 0,
+        world: int = 1,
+        workers: int = 1,
+        pin: bool = False,
+    ) -> None:
+        self._names, self._get, self._plan, self._recipe = names, get, plan, recipe
+        self._batch, self._rank, self._world, self._pin = batch, rank, world, pin
+        # Each thread computes on one core: the network has the others.
+        threads = torch.get_num_threads()
+        self._pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
+        self._waiting: deque[Future[Batch]] = deque()
+        self._next = first
+        for _ in range(workers + 1):
+            self._ask()
+        # The setting of a thread also becomes the default of threads yet to come: put it back.
+        torch.set_num_threads(threads)
+
+    def __enter__(self) -> "Batches":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def take(self) -> Batch:
+        """The next batch; waits for it if it is not ready."""
+        self._ask()
+        return self._waiting.popleft().result()
+
+    def _ask(self) -> None:
+        self._waiting.append(self._pool.submit(self._make, self._next))
+        self._next += 1
+
+    def _make(self, number: int) -> Batch:
+        places = range(self._rank, self._batch, self._world)
+        drawn = [self._sample(number * self._batch + place) for place in places]
+        images, labels, names = zip(*drawn, strict=True)
+        x, y = torch.stack(images), torch.stack(labels)
+        if self._pin:
+            x, y = x.pin_memory(), y.pin_memory()
+        return Batch(x, y, names)
+
+    def _sample(self, number: int) -> tuple[Tensor, Tensor, str]:
+        sampling = self._recipe.sampling
+        seed = self._recipe.training.seed
+        sample = draw(seed, number, len(self._names), sampling.crops_per_case)
+        case = self._get(sample.case)
+        start = patch_start(case, self._plan.patch_voxels, sampling, sample.rng)
+        image, labels = augmented_patch(
+            case, start, self._plan, self._recipe.augmentation, sample.rng
+        )
+        return image, labels, self._names[sample.case]

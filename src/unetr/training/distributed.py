@@ -1,0 +1,81 @@
+"""One process of one or many: what they agree on, and who writes."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+from torch import distributed as dist
+
+T = TypeVar("T")
+
+_PATIENCE = timedelta(minutes=60)
+"""How long a process waits for the others: rank 0 prepares the cache alone at first."""
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process among its peers. `control` carries small messages on the host, so that they
+    never make an accelerator wait."""
+
+    rank: int = 0
+    world: int = 1
+    control: Any = None
+
+    @property
+    def writes(self) -> bool:
+        """Whether this process writes the run folder."""
+        return self.rank == 0
+
+    def agree(self, values: list[float]) -> list[float]:
+        """The values of rank 0."""
+        if self.world == 1:
+            return values
+        message = torch.tensor(values, dtype=torch.float64)
+        dist.broadcast(message, 0, group=self.control)
+        return [float(value) for value in message]
+
+    def mean(self, values: list[float]) -> list[float]:
+        """The mean over the processes, value by value."""
+        if self.world == 1:
+            return values
+        message = torch.tensor(values, dtype=torch.float64)
+        dist.all_reduce(message, group=self.control)
+        return [float(value) for value in message / self.world]
+
+    def gather(self, value: T) -> list[T]:
+        """The values of all processes, in the order of their ranks."""
+        if self.world == 1:
+            return [value]
+        found: list[Any] = [None] * self.world
+        dist.all_gather_object(found, value, group=self.control)
+        return found
+
+    def first(self, value: T) -> T:
+        """The value of rank 0."""
+        if self.world == 1:
+            return value
+        box: list[Any] = [value]
+        dist.broadcast_object_list(box, 0, group=self.control)
+        found: T = box[0]
+        return found
+
+
+@contextmanager
+def joined(device: torch.device) -> Iterator[Processes]:
+    """Joins the processes that torchrun started; alone where it did not."""
+    if int(os.environ.get("WORLD_SIZE", 1)) == 1 or "RANK" not in os.environ:
+        yield Processes()
+        return
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, timeout=_PATIENCE)
+    try:
+        control = dist.new_group(backend="gloo", timeout=_PATIENCE)
+        yield Processes(dist.get_rank(), dist.get_world_size(), control)
+    finally:
+        dist.destroy_process_group()

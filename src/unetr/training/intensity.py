@@ -1,0 +1,72 @@
+"""Augmentation of intensities: what scanners and protocols change between scans."""
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from unetr.training.recipe import Augmentation
+
+Image = Float[Tensor, "c x y z"]
+
+
+def change_intensity(image: Image, recipe: Augmentation, rng: np.random.Generator) -> Image:
+    """Applies what the recipe's probabilities draw, in the order in which nnU-Net does."""
+    if rng.random() < recipe.noise_p:
+        image = image + rng.uniform(0, recipe.noise) * _normal(image, rng)
+    if rng.random() < recipe.blur_p:
+        image = blur(image, rng.uniform(*recipe.blur_voxels))
+    if rng.random() < recipe.intensity_scale_p:
+        image = image * (1 + rng.uniform(-1, 1) * recipe.intensity_scale)
+    if rng.random() < recipe.intensity_shift_p:
+        image = image + rng.uniform(-1, 1) * recipe.intensity_shift
+    if rng.random() < recipe.contrast_p:
+        image = contrast(image, rng.uniform(*recipe.contrast))
+    if rng.random() < recipe.low_resolution_p:
+        image = low_resolution(image, rng.uniform(*recipe.low_resolution))
+    if rng.random() < recipe.gamma_p:
+        image = gamma(image, rng.uniform(*recipe.gamma))
+    return image.contiguous()
+
+
+def _normal(image: Image, rng: np.random.Generator) -> Image:
+    noise = rng.standard_normal(tuple(image.shape), dtype=np.float32)
+    return torch.from_numpy(noise)
+
+
+def contrast(image: Image, factor: float) -> Image:
+    """Distances from each channel's mean times `factor`, within the channel's own range."""
+    low, high = image.amin((1, 2, 3), keepdim=True), image.amax((1, 2, 3), keepdim=True)
+    mean = image.mean((1, 2, 3), keepdim=True)
+    return torch.clamp((image - mean) * factor + mean, low, high)
+
+
+def gamma(image: Image, exponent: float) -> Image:
+    """Each channel's range mapped to [0, 1], raised to `exponent`, and mapped back."""
+    low = image.amin((1, 2, 3), keepdim=True)
+    extent = image.amax((1, 2, 3), keepdim=True) - low
+    return ((image - low) / extent.clamp(min=1e-7)).pow(exponent) * extent + low
+
+
+def blur(image: Image, sigma_voxels: float) -> Image:
+    """Gaussian of that width along each axis; the borders are repeated outwards."""
+    reach = max(int(3 * sigma_voxels + 0.5), 1)
+    offsets = torch.arange(-reach, reach + 1, dtype=torch.float32)
+    kernel = torch.exp(-0.5 * (offsets / sigma_voxels) ** 2)
+    kernel /= kernel.sum()
+    x = image[:, None]
+    for axis in range(3):
+        shape, pad = [1, 1, 1, 1, 1], [0] * 6
+        shape[2 + axis] = 2 * reach + 1
+        pad[4 - 2 * axis] = pad[5 - 2 * axis] = reach
+        x = F.conv3d(F.pad(x, pad, mode="replicate"), kernel.reshape(shape))
+    return x[:, 0]
+
+
+def low_resolution(image: Image, factor: float) -> Image:
+    """As if taken with voxels `factor` times as large: reduced by nearest neighbour, then
+    interpolated back."""
+    small = [max(round(n / factor), 1) for n in image.shape[1:]]
+    reduced = F.interpolate(image[None], small, mode="nearest-exact")
+    return F.interpolate(reduced, image.shape[1:], mode="trilinear", align_corners=False)[0]

@@ -1,0 +1,69 @@
+"""The plan of a run: the data set's, with what the recipe sets."""
+
+from typing import Any
+
+from unetr.data.cases import Dataset
+from unetr.data.fingerprint import Fingerprint
+from unetr.data.plan import Normalisation, Plan
+from unetr.data.planning import make_plan
+from unetr.training.recipe import Data, Recipe
+from unetr.training.sizes import fit_plan, patch_limit
+
+_FIELDS = (
+    "spacing_mm",
+    "patch_voxels",
+    "token_voxels",
+    "orientation",
+    "crop",
+    "image_order",
+    "overlap",
+    "blend",
+)
+
+
+def plan_run(
+    dataset: Dataset,
+    fingerprint: Fingerprint,
+    recipe: Recipe,
+    device_type: str,
+    memory_gb: float,
+) -> Plan:
+    """Plans from the fingerprint, then lets the recipe overrule.
+
+    Args:
+        fingerprint: Of the training cases alone: validation cases must not shape the plan.
+        memory_gb: For a training step.
+    """
+    data = recipe.data
+    plan = make_plan(
+        dataset,
+        fingerprint,
+        memory_gb=memory_gb,
+        batch=recipe.training.batch or 2,
+        patch_limit_voxels=patch_limit(data.patch_limit_voxels, device_type),
+        spacing_mm=data.spacing_mm,
+    )
+    changes: dict[str, Any] = {
+        name: value for name in _FIELDS if (value := getattr(data, name)) is not None
+    }
+    if data.normalisation != "plan":
+        changes["normalisation"] = normalisations(data, fingerprint)
+    told = {name: f"the recipe {recipe.name} says so" for name in changes}
+    changed = plan.model_dump() | changes | {"reasons": plan.reasons | told}
+    return fit_plan(Plan.model_validate(changed), recipe.network)
+
+
+def normalisations(data: Data, fingerprint: Fingerprint) -> tuple[Normalisation, ...]:
+    """What the recipe's word for the normalisation means on this data set, per channel."""
+    found = []
+    for channel in fingerprint.channels:
+        if data.normalisation == "window":
+            low, high = data.window_hu
+            found.append(Normalisation(kind="range", low=low, high=high))
+        elif data.normalisation == "foreground":
+            low, high = channel.percentile_05, channel.percentile_95
+            found.append(Normalisation(kind="range", low=low, high=high))
+        else:
+            over: Any = "nonzero" if data.normalisation == "zscore-nonzero" else "all"
+            found.append(Normalisation(kind="zscore", over=over))
+    return tuple(found)

@@ -1,0 +1,144 @@
+"""The network's sizes, from the plan, the recipe and the machine."""
+
+import math
+from typing import Any
+
+from unetr.data.plan import Plan
+from unetr.errors import InputError
+from unetr.training.recipe import Network
+
+_UNETR_BASE = {"hidden_size": 768, "mlp_dim": 3072, "num_heads": 12, "num_layers": 12}
+_UNETR_SMALL = {"hidden_size": 256, "mlp_dim": 1024, "num_heads": 8, "num_layers": 8}
+_SKIPS = {12: (3, 6, 9), 8: (2, 4, 6)}
+
+# What a processor does in about a second a step, in bf16.
+_CPU_STEP_VOXELS = 400_000
+_CPU_PATCH_VOXELS = 64**3
+_SWIN_MULTIPLE = 32
+_THICK = 2.0
+
+
+def patch_limit(limit_voxels: int, device_type: str) -> int:
+    """Voxels of a patch that are worth their time on this kind of device."""
+    return min(limit_voxels, _CPU_PATCH_VOXELS) if device_type == "cpu" else limit_voxels
+
+
+def batch_size(asked: int | None, plan: Plan, device_type: str, world: int) -> int:
+    """Patches of a step over all processes.
+
+    Raises:
+        InputError: the batch asked for cannot be shared among the processes.
+    """
+    if asked is not None:
+        if asked % world:
+            raise InputError(
+                f"training.batch {asked} cannot be shared among {world} processes; "
+                f"take a multiple of {world}"
+            )
+        return asked
+    voxels = math.prod(plan.patch_voxels)
+    each = max(2, min(4, _CPU_STEP_VOXELS // voxels)) if device_type == "cpu" else 2
+    return math.ceil(each / world) * world
+
+
+def fit_plan(plan: Plan, network: Network) -> Plan:
+    """The plan with a patch that the network can take: Swin UNETR halves each axis five times."""
+    if network.name != "swinunetr":
+        return plan
+    x, y, z = (math.ceil(n / _SWIN_MULTIPLE) * _SWIN_MULTIPLE for n in plan.patch_voxels)
+    if (x, y, z) == plan.patch_voxels:
+        return plan
+    reasons = plan.reasons | {"patch_voxels": "multiples of 32, which Swin UNETR needs"}
+    return plan.model_copy(update={"patch_voxels": (x, y, z), "reasons": reasons})
+
+
+def network_config(network: Network, plan: Plan, device_type: str) -> tuple[str, dict[str, Any]]:
+    """The name and the arguments of the network, as `unetr.checkpoint.build_network` takes them."""
+    channels, outputs = len(plan.channels), plan.out_channels
+    if network.name in ("unetr", "unetr-modern"):
+        return "unetr", _unetr(network, plan, device_type)
+    small = 16 if device_type == "cpu" else 32
+    width = network.feature_size or small
+    if network.name == "dynunet":
+        strides, kernels = pyramid(plan)
+        return "dynunet", {
+            "spatial_dims": 3,
+            "in_channels": channels,
+            "out_channels": outputs,
+            "kernel_size": kernels,
+            "strides": strides,
+            "upsample_kernel_size": strides[1:],
+            "filters": [min(width * 2**level, 320) for level in range(len(strides))],
+            "res_block": False,
+        }
+    if network.name == "segresnet":
+        halvings = min(_halvings(plan), 3)
+        return "segresnet", {
+            "spatial_dims": 3,
+            "init_filters": network.feature_size or 16,
+            "in_channels": channels,
+            "out_channels": outputs,
+            "blocks_down": [1, 2, 2, 4][: halvings + 1],
+            "blocks_up": [1] * halvings,
+        }
+    return "swinunetr", {
+        "in_channels": channels,
+        "out_channels": outputs,
+        "feature_size": network.feature_size or (12 if device_type == "cpu" else 48),
+    }
+
+
+def _unetr(network: Network, plan: Plan, device_type: str) -> dict[str, Any]:
+    sizes = dict(_UNETR_SMALL if device_type == "cpu" else _UNETR_BASE)
+    for key in sizes:
+        if (asked := getattr(network, key)) is not None:
+            sizes[key] = asked
+    layers = sizes["num_layers"]
+    quarters = tuple(max(1, round(layers * k / 4)) for k in (1, 2, 3))
+    return {
+        "in_channels": len(plan.channels),
+        "out_channels": plan.out_channels,
+        "img_size": list(plan.patch_voxels),
+        "patch_size": list(plan.token_voxels),
+        "feature_size": network.feature_size or 16,
+        **sizes,
+        "skip_layers": list(network.skip_layers or _SKIPS.get(layers, quarters)),
+        "decoder": network.decoder,
+        "block": "modern" if network.name == "unetr-modern" else "vit",
+        "dropout": network.dropout,
+        "deep_supervision": network.deep_supervision,
+    }
+
+
+def pyramid(plan: Plan) -> tuple[list[list[int]], list[list[int]]]:
+    """Strides and kernels of a U-Net, level by level, by nnU-Net's rule.
+
+    An axis is halved while 4 voxels at least are left of it, and its spacing is within a factor of
+    2 of the finest; until then its kernel is 1 wide.
+    """
+    size, spacing = list(plan.patch_voxels), list(plan.spacing_mm)
+    strides, kernels = [[1, 1, 1]], [[3 if s < _THICK * min(spacing) else 1 for s in spacing]]
+    while len(strides) < 6:
+        finest = min(spacing)
+        stride = [
+            2 if n % 2 == 0 and n // 2 >= 4 and s < _THICK * finest else 1
+            for n, s in zip(size, spacing, strict=True)
+        ]
+        if max(stride) == 1:
+            break
+        size = [n // k for n, k in zip(size, stride, strict=True)]
+        spacing = [s * k for s, k in zip(spacing, stride, strict=True)]
+        wide = [s < _THICK * min(spacing) for s in spacing]
+        kernels.append(
+            [3 if now or was == 3 else 1 for now, was in zip(wide, kernels[-1], strict=True)]
+        )
+        strides.append(stride)
+    return strides, kernels
+
+
+def _halvings(plan: Plan) -> int:
+    """How often every axis of the patch can be halved."""
+    count = 0
+    while all(n % 2 ** (count + 1) == 0 for n in plan.patch_voxels):
+        count += 1
+    return count

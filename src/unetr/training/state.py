@@ -1,0 +1,101 @@
+"""What an exact resume needs, in one file that is there whole or not at all."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+
+from unetr.errors import InputError
+from unetr.files import written_whole
+
+
+@dataclass
+class State:
+    """A moment between two steps. Random numbers are functions of the seed and the step, so the
+    step is also the state of all random generators and of the sampler.
+
+    Attributes:
+        step: Steps that are done.
+        validations: Validations that are done.
+        best_dice: Of the validation whose model was kept; -1 before the first.
+    """
+
+    step: int
+    elapsed_s: float
+    validations: int
+    best_dice: float
+    network: dict[str, Any]
+    optimizer: dict[str, Any]
+    ema: list[torch.Tensor] = field(default_factory=list)
+    scaler: dict[str, Any] = field(default_factory=dict)
+
+
+def state_path(run: Path) -> Path:
+    """Where the state of a run lies."""
+    return run / "last" / "state.pt"
+
+
+def save_state(run: Path, state: State) -> None:
+    """Replaces the run's state.
+
+    Raises:
+        InputError: the folder cannot be written to, or the disk is full.
+    """
+    with written_whole(state_path(run)) as part:
+        # asdict would copy every tensor.
+        torch.save({key: getattr(state, key) for key in State.__dataclass_fields__}, part)
+
+
+def load_state(run: Path, device: torch.device | str = "cpu") -> State:
+    """Reads the run's state, and clears away what killed writers left beside it.
+
+    Raises:
+        InputError: there is none, or it is of another version.
+    """
+    path = state_path(run)
+    if not path.exists():
+        raise InputError(f"{run}: no saved state to resume from; start anew with --overwrite")
+    for part in path.parent.glob(".part-*"):
+        part.unlink(missing_ok=True)
+    try:
+        return State(**torch.load(path, map_location=device, weights_only=True))
+    except (TypeError, RuntimeError, EOFError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{path}: not a state of this version ({reason})") from error
+
+
+class StopRequest:
+    """Whether SIGINT or SIGTERM came; a second one interrupts at once."""
+
+    def __init__(self) -> None:
+        self.requested = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        """The signal handler."""
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = True
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[StopRequest]:
+    """Within the block the first SIGINT or SIGTERM only sets a flag.
+
+    Python delivers signals to the main thread alone; elsewhere the flag stays for the caller.
+    """
+    stop = StopRequest()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
