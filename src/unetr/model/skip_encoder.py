@@ -1,0 +1,44 @@
+"""From a block's tokens to a finer grid: the paper's projected skips (figure 2, blue and green)."""
+
+from collections.abc import Sequence
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from unetr.model.residual_block import ResidualBlock
+from unetr.model.sizes import Triple
+
+
+class SkipEncoder(nn.Module):
+    """Deconvolutions from the token grid, each but the first followed by convolutions.
+
+    Args:
+        factors: Upsampling per step; none, and the tokens are projected where they lie.
+        convolutions: False leaves the convolutions out, as MONAI did by default at first.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, factors: Sequence[Triple], convolutions: bool
+    ) -> None:
+        super().__init__()
+        first = factors[0] if factors else (1, 1, 1)
+        self.first = deconvolution(in_channels, out_channels, first)
+        self.deconvolutions = nn.ModuleList(
+            deconvolution(out_channels, out_channels, factor) for factor in factors[1:]
+        )
+        self.blocks = nn.ModuleList(
+            ResidualBlock(out_channels, out_channels) if convolutions else nn.Identity()
+            for _ in factors[1:]
+        )
+
+    def forward(self, z: Float[Tensor, "b k nx ny nz"]) -> Float[Tensor, "b f x y z"]:
+        """Features on the finer grid."""
+        x: Tensor = self.first(z)
+        for deconvolve, block in zip(self.deconvolutions, self.blocks, strict=True):
+            x = block(deconvolve(x))
+        return x
+
+
+def deconvolution(in_channels: int, out_channels: int, factor: Triple) -> nn.Module:
+    """A transposed convolution whose kernel is its stride: each voxel becomes a block of them."""
+    return nn.ConvTranspose3d(in_channels, out_channels, factor, stride=factor, bias=False)

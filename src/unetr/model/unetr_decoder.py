@@ -1,0 +1,118 @@
+"""The paper's decoder: up from the bottleneck, a skip at each resolution (figure 2)."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from unetr.model.residual_block import ResidualBlock
+from unetr.model.sizes import Triple, upsampling
+from unetr.model.skip_encoder import SkipEncoder, deconvolution
+
+
+class UNETRDecoder(nn.Module):
+    """Deconvolution, concatenation with the projected skip, convolutions; and again.
+
+    With the paper's patch of 16 there are four steps: skips z9, z6 and z3 join the first three and
+    the input's own features the last. A finer patch has fewer steps than skips: those that remain
+    join on the token grid itself, before it is upsampled. A coarser one has more: its deepest
+    steps have no skip.
+
+    Args:
+        skips: Number of block outputs used besides the last.
+        deep_supervision: Also give logits at half and at a quarter of the resolution.
+        skip_convolutions: See SkipEncoder.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        patch_size: Triple,
+        hidden_size: int,
+        feature_size: int,
+        skips: int,
+        *,
+        deep_supervision: bool = False,
+        skip_convolutions: bool = True,
+    ) -> None:
+        super().__init__()
+        factors = upsampling(patch_size)
+        factors = [(1, 1, 1)] * (skips + 1 - len(factors)) + factors
+        # Features double with each step away from the input, up to 2^(number of steps - 1).
+        widths = [feature_size * 2**level for level in reversed(range(len(factors)))]
+        without = len(factors) - 1 - skips
+        self.input_encoder = ResidualBlock(in_channels, feature_size)
+        self.skip_encoders = nn.ModuleList(
+            SkipEncoder(hidden_size, widths[step], _real(factors[: step + 1]), skip_convolutions)
+            for step in range(without, len(factors) - 1)
+        )
+        self.steps = nn.ModuleList(
+            DecoderStep(coarse, width, factor, joins=step >= without)
+            for step, (coarse, width, factor) in enumerate(
+                zip([hidden_size, *widths[:-1]], widths, factors, strict=True)
+            )
+        )
+        self.head = nn.Conv3d(feature_size, out_channels, 1)
+        # Coarser than a quarter there is little left to supervise.
+        deep = min(2, len(upsampling(patch_size)) - 1) if deep_supervision else 0
+        self.deep_heads = nn.ModuleList(
+            nn.Conv3d(feature_size * 2**level, out_channels, 1) for level in range(1, deep + 1)
+        )
+
+    def forward(
+        self,
+        x: Float[Tensor, "b c x y z"],
+        skips: Sequence[Float[Tensor, "b k nx ny nz"]],
+        bottleneck: Float[Tensor, "b k nx ny nz"],
+    ) -> list[Tensor]:
+        """Logits (b, out_channels, ...), full resolution first.
+
+        Args:
+            skips: Outputs of the skip layers in rising order; the deepest joins first.
+        """
+        y = bottleneck
+        features = []
+        waiting = list(zip(self.skip_encoders, reversed(skips), strict=True))
+        without = len(self.steps) - 1 - len(waiting)
+        for step, up in enumerate(self.steps):
+            if step == len(self.steps) - 1:
+                y = up(y, self.input_encoder(x))
+            elif step < without:
+                y = up(y, None)
+            else:
+                encode, skip = waiting[step - without]
+                y = up(y, encode(skip))
+            features.append(y)
+        outputs = [self.head(y)]
+        if self.training:
+            outputs += [
+                head(feature)
+                for head, feature in zip(self.deep_heads, features[-2::-1], strict=False)
+            ]
+        return outputs
+
+
+class DecoderStep(nn.Module):
+    """Deconvolution, concatenation (upsampled, skip), residual convolutions (figure 2, yellow)."""
+
+    def __init__(self, in_channels: int, out_channels: int, factor: Triple, joins: bool) -> None:
+        super().__init__()
+        self.upsample = deconvolution(in_channels, out_channels, factor)
+        self.convolutions = ResidualBlock(out_channels * (1 + joins), out_channels)
+
+    def forward(
+        self, y: Float[Tensor, "b c nx ny nz"], skip: Float[Tensor, "b f x y z"] | None
+    ) -> Float[Tensor, "b f x y z"]:
+        """Features one step finer."""
+        y = self.upsample(y)
+        if skip is not None:
+            y = torch.cat((y, skip), dim=1)
+        finer: Tensor = self.convolutions(y)
+        return finer
+
+
+def _real(factors: Sequence[Triple]) -> list[Triple]:
+    """The steps that upsample at all."""
+    return [factor for factor in factors if max(factor) > 1]
