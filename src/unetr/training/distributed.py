@@ -1,14 +1,16 @@
 """One process of one or many: what they agree on, and who writes."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import distributed as dist
+
+from unetr.errors import InputError
 
 T = TypeVar("T")
 
@@ -53,6 +55,21 @@ class Processes:
         found: list[Any] = [None] * self.world
         dist.all_gather_object(found, value, group=self.control)
         return found
+
+    def lead(self, work: Callable[[], T]) -> T:
+        """What rank 0 finds, in all processes; what it raises for bad input, too."""
+        if self.world == 1:
+            return work()
+        found: T | InputError | None = None
+        if self.rank == 0:
+            try:
+                found = work()
+            except InputError as error:
+                found = error
+        found = self.first(found)
+        if isinstance(found, InputError):
+            raise found
+        return cast(T, found)
 
     def first(self, value: T) -> T:
         """The value of rank 0."""

@@ -33,7 +33,8 @@ class History:
                 if isinstance(value, float):
                     self._board.add_scalar(key, value, line["step"])
             for label, value in line.get("labels", {}).items():
-                self._board.add_scalar(f"dice/{label}", value, line["step"])
+                if value is not None:
+                    self._board.add_scalar(f"dice/{label}", value, line["step"])
             self._board.flush()
 
 

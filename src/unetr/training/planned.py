@@ -9,7 +9,7 @@ from unetr.data.planning import make_plan
 from unetr.training.recipe import Data, Recipe
 from unetr.training.sizes import fit_plan, patch_limit
 
-_FIELDS = (
+PLANNED = (
     "spacing_mm",
     "patch_voxels",
     "token_voxels",
@@ -44,11 +44,11 @@ def plan_run(
         spacing_mm=data.spacing_mm,
     )
     changes: dict[str, Any] = {
-        name: value for name in _FIELDS if (value := getattr(data, name)) is not None
+        name: value for name in PLANNED if (value := getattr(data, name)) is not None
     }
     if data.normalisation != "plan":
         changes["normalisation"] = normalisations(data, fingerprint)
-    told = {name: f"the recipe {recipe.name} says so" for name in changes}
+    told = dict.fromkeys(changes, f"the recipe {recipe.name} says so")
     changed = plan.model_dump() | changes | {"reasons": plan.reasons | told}
     return fit_plan(Plan.model_validate(changed), recipe.network)
 

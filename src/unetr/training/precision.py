@@ -25,7 +25,7 @@ def choose_precision(
     """The precision of mixed-precision training, and the reason in words.
 
     On CUDA bf16 where the device has it, else fp16 with a gradient scaler. On a processor that has
-    bf16 instructions one step is timed in both: how much they help depends on processor and network.
+    bf16 instructions one step is timed in both: what they gain differs by processor and network.
 
     Raises:
         InputError: fp16 asked for on a processor.
@@ -43,7 +43,7 @@ def choose_precision(
     if not torch.cpu._is_avx512_bf16_supported():
         return "fp32", "the processor has no bf16 instructions"
     fp32, bf16 = (_step_seconds(network, plan, dtype) for dtype in (torch.float32, torch.bfloat16))
-    faster = f"a patch forward and back took {fp32:.2f} s in fp32 and {bf16:.2f} s in bf16"
+    faster = f"a patch took {fp32:.2f} s in fp32 and {bf16:.2f} s in bf16"
     return ("bf16", faster) if fp32 > _LEAST_GAIN * bf16 else ("fp32", faster)
 
 
@@ -56,7 +56,8 @@ def _step_seconds(network: nn.Module, plan: Plan, dtype: torch.dtype) -> float:
         with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
             outputs = network(x)
         outputs = [outputs] if isinstance(outputs, torch.Tensor) else outputs
-        torch.stack([output.float().mean() for output in outputs]).sum().backward()
+        total = torch.stack([output.float().mean() for output in outputs]).sum()
+        torch.autograd.backward(total)
         seconds = time.perf_counter() - began
         network.zero_grad(set_to_none=True)
     return seconds

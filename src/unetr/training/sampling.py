@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Num, Shaped
@@ -14,6 +14,7 @@ Starts = tuple[int, int, int]
 _TRIES = 20
 
 
+@runtime_checkable
 class TrainingCase(Protocol):
     """A preprocessed case as `unetr.data.cache` keeps it.
 

@@ -1,6 +1,7 @@
 """The network's sizes, from the plan, the recipe and the machine."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from unetr.data.plan import Plan
@@ -9,7 +10,7 @@ from unetr.training.recipe import Network
 
 _UNETR_BASE = {"hidden_size": 768, "mlp_dim": 3072, "num_heads": 12, "num_layers": 12}
 _UNETR_SMALL = {"hidden_size": 256, "mlp_dim": 1024, "num_heads": 8, "num_layers": 8}
-_SKIPS = {12: (3, 6, 9), 8: (2, 4, 6)}
+_SKIPS: dict[int, Sequence[int]] = {12: (3, 6, 9), 8: (2, 4, 6)}
 
 # What a processor does in about a second a step, in bf16.
 _CPU_STEP_VOXELS = 400_000
@@ -94,7 +95,8 @@ def _unetr(network: Network, plan: Plan, device_type: str) -> dict[str, Any]:
         if (asked := getattr(network, key)) is not None:
             sizes[key] = asked
     layers = sizes["num_layers"]
-    quarters = tuple(max(1, round(layers * k / 4)) for k in (1, 2, 3))
+    quarters = [max(1, round(layers * k / 4)) for k in (1, 2, 3)]
+    skips: Sequence[int] = network.skip_layers or _SKIPS.get(layers, quarters)
     return {
         "in_channels": len(plan.channels),
         "out_channels": plan.out_channels,
@@ -102,7 +104,7 @@ def _unetr(network: Network, plan: Plan, device_type: str) -> dict[str, Any]:
         "patch_size": list(plan.token_voxels),
         "feature_size": network.feature_size or 16,
         **sizes,
-        "skip_layers": list(network.skip_layers or _SKIPS.get(layers, quarters)),
+        "skip_layers": list(skips),
         "decoder": network.decoder,
         "block": "modern" if network.name == "unetr-modern" else "vit",
         "dropout": network.dropout,

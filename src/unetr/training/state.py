@@ -22,8 +22,9 @@ class State:
 
     Attributes:
         step: Steps that are done.
-        validations: Validations that are done.
-        best_dice: Of the validation whose model was kept; -1 before the first.
+        validations: How many of the validations on the way have had their time.
+        best_dice, best_step: Of the validation whose model was kept; -1 before the first.
+        validated_step: Of the last validation; -1 before the first.
     """
 
     step: int
@@ -34,6 +35,8 @@ class State:
     optimizer: dict[str, Any]
     ema: list[torch.Tensor] = field(default_factory=list)
     scaler: dict[str, Any] = field(default_factory=dict)
+    best_step: int = -1
+    validated_step: int = -1
 
 
 def state_path(run: Path) -> Path:
@@ -75,12 +78,13 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.requested = False
+        self.signal = 0
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         """The signal handler."""
         if self.requested:
             raise KeyboardInterrupt
-        self.requested = True
+        self.requested, self.signal = True, number
 
 
 @contextmanager

@@ -1,0 +1,48 @@
+"""The summary of all folds: every case is scored once, by a model that never saw it."""
+
+import json
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from unetr.errors import InputError
+from unetr.files import written_whole
+from unetr.training.folder import read_manifest
+
+FILE = "cross_validation.json"
+
+
+def write_cross_validation(run: Path, folds: int) -> float:
+    """Writes cross_validation.json into `run`, from its finished folds.
+
+    Returns:
+        The mean Dice over all cases, each the mean of its labels.
+
+    Raises:
+        InputError: a fold is not finished.
+    """
+    scores = []
+    for fold in range(folds):
+        manifest = read_manifest(run / f"fold_{fold}")
+        if manifest.status != "finished":
+            raise InputError(f"{run / f'fold_{fold}'}: not finished; continue it with --resume")
+        scores.append(manifest.scores)
+    cases = {name: value for one in scores for name, value in one["cases"].items()}
+    defined = [value for value in cases.values() if value is not None]
+    dice = mean(defined) if defined else 0.0
+    content: dict[str, Any] = {
+        "folds": [{"dice": one["dice"], "labels": one["labels"]} for one in scores],
+        "dice_of_cases": dice,
+        "dice_of_folds": mean(one["dice"] for one in scores),
+        "deviation_of_folds": stdev(one["dice"] for one in scores) if folds > 1 else None,
+        "labels": {name: _over(scores, name) for name in scores[0]["labels"]},
+        "cases": cases,
+    }
+    with written_whole(run / FILE) as part:
+        part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    return dice
+
+
+def _over(scores: list[dict[str, Any]], label: str) -> float | None:
+    found = [one["labels"][label] for one in scores if one["labels"].get(label) is not None]
+    return mean(found) if found else None

@@ -1,0 +1,155 @@
+"""The run folder: what a run is, written once, so that it can be continued and understood."""
+
+import importlib.metadata
+import json
+import platform
+import shutil
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from unetr.data.plan import Plan
+from unetr.errors import InputError
+from unetr.files import written_whole
+from unetr.training.precision import Precision
+from unetr.training.recipe import Recipe, load_recipe, to_toml
+
+# What a run writes into its folder.
+_OURS = (
+    "cache",
+    "curves.png",
+    "history.jsonl",
+    "last",
+    "manifest.json",
+    "model.safetensors",
+    "recipe.toml",
+    "tensorboard",
+    "validation",
+)
+
+
+class Manifest(BaseModel):
+    """manifest.json: where the run comes from, and what was decided for it.
+
+    Attributes:
+        fingerprint: Names the content of the training images.
+        init: The model whose weights it began with.
+        notes: What a reader of the scores must know.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    status: Literal["started", "finished"]
+    command: list[str]
+    dataset: str
+    fold: int | None
+    train: list[str]
+    validation: list[str]
+    plan: Plan
+    network: str
+    config: dict[str, Any]
+    precision: Precision
+    precision_reason: str
+    device: str
+    processes: int
+    threads: int
+    fingerprint: str
+    init: str | None
+    notes: list[str]
+    versions: dict[str, str]
+    started: str
+    finished: str | None = None
+    scores: dict[str, Any] = {}
+
+
+def now() -> str:
+    """The time in ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def versions() -> dict[str, str]:
+    """Of what computes."""
+    found = {"python": platform.python_version()}
+    for name in ("unetr", "torch", "monai", "numpy"):
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def claim(run: Path, *, resume: bool, overwrite: bool) -> bool:
+    """Makes sure that the folder may be written to: empty, or of a run to continue or replace.
+
+    Returns:
+        Whether there is a run to continue.
+
+    Raises:
+        InputError: it holds a run and neither is asked for, or something else.
+    """
+    if run.exists() and not run.is_dir():
+        raise InputError(f"{run}: is a file; give another name with -o")
+    if resume and (run / "manifest.json").exists():
+        return True
+    held = {path.name for path in run.iterdir()} if run.exists() else set()
+    if held - set(_OURS):
+        raise InputError(
+            f"{run}: holds {sorted(held - set(_OURS))[0]}, which no run wrote; give another name "
+            "with -o"
+        )
+    if "manifest.json" in held and not overwrite:
+        raise InputError(
+            f"{run}: holds a run; continue it with --resume or replace it with --overwrite"
+        )
+    for path in run.iterdir() if held else ():
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    return False
+
+
+def is_finished(run: Path) -> bool:
+    """Whether a run was brought to its end there."""
+    return (run / "manifest.json").exists() and read_manifest(run).status == "finished"
+
+
+def write_manifest(run: Path, manifest: Manifest) -> None:
+    """Writes manifest.json."""
+    with written_whole(run / "manifest.json") as part:
+        part.write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def read_manifest(run: Path) -> Manifest:
+    """Reads manifest.json.
+
+    Raises:
+        InputError: not there, or not of this version.
+    """
+    path = run / "manifest.json"
+    try:
+        return Manifest.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except (ValueError, ValidationError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{path}: not a manifest of this version ({reason})") from None
+
+
+def write_recipe(run: Path, recipe: Recipe) -> None:
+    """Writes recipe.toml, as resolved."""
+    with written_whole(run / "recipe.toml") as part:
+        part.write_text(to_toml(recipe), encoding="utf-8")
+
+
+def read_recipe(run: Path, settings: list[str]) -> Recipe:
+    """Reads recipe.toml; `settings` overrule single fields."""
+    return load_recipe(run / "recipe.toml", settings)
+
+
+def command() -> list[str]:
+    """As typed."""
+    return [Path(sys.argv[0]).name, *sys.argv[1:]]

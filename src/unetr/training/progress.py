@@ -1,0 +1,71 @@
+"""What a run tells about itself while it goes; the command line shows it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+
+@dataclass(frozen=True)
+class Moment:
+    """The run after a step.
+
+    Attributes:
+        done: Share of the run, in [0, 1].
+        loss: Mean since the last telling.
+    """
+
+    step: int
+    done: float
+    loss: float
+    lr: float
+    samples_per_s: float
+    left_s: float
+
+
+@dataclass(frozen=True)
+class Validated:
+    """All validation cases, predicted on their own grids.
+
+    Attributes:
+        dice: Mean over cases and labels (or regions), undefined ones left out.
+        labels: Per label, the mean over cases; None where no case has it or was given it.
+        cases: Per case, the mean over labels.
+    """
+
+    dice: float
+    labels: Mapping[str, float | None]
+    cases: Mapping[str, float | None]
+    seconds: float
+
+
+@runtime_checkable
+class Watcher(Protocol):
+    """Whoever is told."""
+
+    def say(self, line: str) -> None:
+        """One line for the user."""
+
+    def preparing(self, what: str, done: int, total: int) -> None:
+        """Work before or after training, such as reading cases."""
+
+    def stepped(self, moment: Moment, logged: bool) -> None:
+        """A step is done; `logged` ones are written to the history too."""
+
+    def validated(self, step: int, found: Validated, best: bool) -> None:
+        """All validation cases are scored; `best` ones are kept."""
+
+
+class Silence:
+    """Tells nobody: for processes that do not write, and for programs."""
+
+    def say(self, line: str) -> None:
+        """Nothing."""
+
+    def preparing(self, what: str, done: int, total: int) -> None:
+        """Nothing."""
+
+    def stepped(self, moment: Moment, logged: bool) -> None:
+        """Nothing."""
+
+    def validated(self, step: int, found: Validated, best: bool) -> None:
+        """Nothing."""

@@ -1,0 +1,66 @@
+"""Changes of intensity: known answers, and MONAI's where it has the same."""
+
+import numpy as np
+import pytest
+import torch
+from monai.transforms import AdjustContrast, GaussianSmooth
+
+from unetr.training.intensity import blur, change_intensity, contrast, gamma, low_resolution
+from unetr.training.recipe import Augmentation
+
+
+@pytest.fixture
+def image() -> torch.Tensor:
+    return torch.randn(2, 12, 13, 14, generator=torch.Generator().manual_seed(0))
+
+
+def test_gamma_keeps_the_range_and_is_monais(image):
+    found = gamma(image[:1], 1.5)
+    expected = torch.as_tensor(AdjustContrast(1.5)(image[:1]))
+    assert torch.allclose(found, expected, atol=1e-4)
+    assert float(found.max()) == pytest.approx(float(image[:1].max()), abs=1e-5)
+
+
+def test_blur_is_monais_inside(image):
+    expected = torch.as_tensor(GaussianSmooth(1.0, approx="sampled")(image))
+    inside = (slice(None), slice(4, -4), slice(4, -4), slice(4, -4))
+    assert torch.allclose(blur(image, 1.0)[inside], expected[inside], atol=2e-2)
+    assert torch.allclose(blur(torch.ones(1, 8, 8, 8), 0.8), torch.ones(1, 8, 8, 8), atol=1e-6)
+
+
+def test_contrast_scales_about_the_mean_within_the_range(image):
+    found = contrast(image, 0.5)
+    assert torch.allclose(found - image.mean((1, 2, 3), keepdim=True),
+                          0.5 * (image - image.mean((1, 2, 3), keepdim=True)), atol=1e-5)  # fmt: skip
+    assert float(contrast(image, 3.0).max()) == float(image.max())
+
+
+def test_low_resolution_keeps_a_constant_and_loses_detail(image):
+    assert torch.allclose(low_resolution(torch.full((1, 8, 8, 8), 3.0), 2.0), torch.tensor(3.0))
+    assert float(low_resolution(image, 2.0).std()) < 0.9 * float(image.std())
+
+
+def test_scale_and_shift_as_the_recipe_says(image):
+    settings = Augmentation(intensity_scale_p=1.0, intensity_scale=0.5)
+    found = change_intensity(image, settings, np.random.default_rng(0))
+    factor = found / image
+    assert float(factor.std()) < 1e-4
+    assert 0.5 <= float(factor.mean()) <= 1.5
+    settings = Augmentation(intensity_shift_p=1.0, intensity_shift=0.5)
+    found = change_intensity(image, settings, np.random.default_rng(0)) - image
+    assert float(found.std()) < 1e-4
+    assert 0 < abs(float(found.mean())) <= 0.5
+
+
+def test_noise_is_as_strong_as_asked_for(image):
+    settings = Augmentation(noise_p=1.0, noise=0.2)
+    added = [
+        float((change_intensity(image, settings, np.random.default_rng(k)) - image).std())
+        for k in range(20)
+    ]
+    assert max(added) <= 0.21
+    assert max(added) > 0.12
+
+
+def test_nothing_happens_at_probability_0(image):
+    assert torch.equal(change_intensity(image, Augmentation(), np.random.default_rng(0)), image)

@@ -1,0 +1,127 @@
+"""The loop: exact resumption, what it keeps, how it stops."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from unetr.checkpoint import load_model
+from unetr.training.errors import Stopped, TrainingError
+from unetr.training.history import read_history
+from unetr.training.loop import train
+from unetr.training.progress import Silence, Validated
+from unetr.training.state import load_state
+
+from .conftest import array_case
+
+
+class StopAt(Silence):
+    """Asks the job to stop after a step."""
+
+    def __init__(self, job, step):
+        self.job, self.step = job, step
+
+    def stepped(self, moment, logged):
+        self.job.stop.requested = moment.step >= self.step - 1
+
+
+def weights(run):
+    state = load_state(run)
+    return {**state.network, **{f"ema{i}": tensor for i, tensor in enumerate(state.ema)}}
+
+
+def test_four_steps_and_four_more_are_eight(make_job):
+    whole = train(make_job("whole"))
+    first = make_job("parts")
+    first.watcher = StopAt(first, 4)
+    with pytest.raises(Stopped):
+        train(first)
+    assert load_state(first.run).step == 4
+    rest = train(make_job("parts", resume=True))
+    assert (whole.step, rest.step) == (8, 8)
+    at_once, in_parts = weights(make_job("whole").run), weights(first.run)
+    assert at_once.keys() == in_parts.keys()
+    for name, value in at_once.items():
+        assert torch.equal(value, in_parts[name]), name
+    assert not torch.equal(at_once["ema0"], next(iter(whole.network.values())))
+    moments = [load_state(make_job(run).run).optimizer["state"] for run in ("whole", "parts")]
+    for parameter, moment in moments[0].items():
+        assert torch.equal(moment["exp_avg_sq"], moments[1][parameter]["exp_avg_sq"])
+
+
+def test_history_of_a_resumed_run_has_each_step_once(make_job):
+    first = make_job(max_steps=8)
+    first.watcher = StopAt(first, 5)
+    with pytest.raises(Stopped):
+        train(first)
+    train(make_job(resume=True))
+    lines = read_history(first.run)
+    assert [line["step"] for line in lines if "loss" in line] == [2, 4, 6, 8]
+    assert lines[0]["lr"] > 0
+
+
+def test_the_best_model_is_kept(make_job):
+    """Dice falls after the first validation, so the last weights are not the model."""
+    job = make_job(max_steps=8, ema=0.0)
+    scores = iter([0.8, 0.3])
+    kept = []
+
+    def validate(folder):
+        kept.append({k: v.clone() for k, v in job.model.network.state_dict().items()})
+        return Validated(next(scores), {"ball": 0.8, "box": 0.8}, {"a": 0.8}, 0.0)
+
+    job.validate = validate
+    state = train(job)
+    model = load_model(job.run)
+    assert (state.best_step, state.best_dice) == (4, 0.8)
+    assert model.provenance["step"] == 4
+    for name, value in model.network.state_dict().items():
+        assert torch.equal(value, kept[0][name])
+    name = next(iter(kept[0]))
+    assert not torch.equal(kept[0][name], kept[1][name])
+
+
+def test_averaged_weights_are_validated_and_kept(make_job):
+    job = make_job(max_steps=4, ema=0.9)
+    state = train(job)
+    names = [name for name, _ in job.model.network.named_parameters()]
+    model = load_model(job.run).network.state_dict()
+    for name, average in zip(names, state.ema, strict=True):
+        assert torch.equal(model[name], average)
+    assert not torch.equal(model[names[0]], state.network[names[0]])
+
+
+def test_a_loss_that_is_not_finite_names_step_rate_and_cases(make_job):
+    broken = array_case(1)
+    broken.image[:] = np.nan
+    job = make_job(cases=[array_case(0), broken], accumulate=1, batch=2)
+    with pytest.raises(TrainingError, match=r"step 1: the loss is nan.*learning rate.*case1"):
+        train(job)
+
+
+def test_a_run_without_minutes_left_is_validated_at_once(make_job):
+    job = make_job(max_steps=None, max_minutes=0.001)
+    job.finish_s = 10.0
+    state = train(job)
+    assert (state.step, state.validated_step) == (0, 0)
+
+
+def test_schedule_follows_the_clock(make_job):
+    job = make_job(max_steps=None, max_minutes=0.05, log_steps=1)
+    state = train(job)
+    lines = [line for line in read_history(job.run) if "lr" in line]
+    assert state.elapsed_s == pytest.approx(3.0, abs=1.0)
+    assert lines[-1]["lr"] < 0.2 * max(line["lr"] for line in lines)
+
+
+def test_history_is_json_lines(make_job):
+    job = make_job(max_steps=2)
+    train(job)
+    lines = [json.loads(text) for text in (job.run / "history.jsonl").read_text().splitlines()]
+    validation = lines[-1]
+    assert validation == {
+        "step": 2, "seconds": validation["seconds"], "dice": 0.5,
+        "labels": {"ball": 0.4, "box": None}, "best": True,
+    }  # fmt: skip
+    assert lines[-2].keys() == {"step", "seconds", "loss", "lr", "gradient", "samples_per_s"}

@@ -1,0 +1,85 @@
+"""Recipes: the paper's numbers, single fields overruled, and errors that name the near ones."""
+
+import pytest
+
+from unetr.errors import InputError
+from unetr.training.recipe import load_recipe, recipe_names, to_toml
+
+
+def test_the_papers_recipes_to_the_letter():
+    btcv, spleen, brain = (load_recipe(n) for n in ("btcv", "msd-spleen", "msd-brain-tumour"))
+    for recipe in (btcv, spleen, brain):
+        assert (recipe.training.lr, recipe.training.batch) == (1e-4, 6)
+        assert (recipe.training.max_steps, recipe.training.optimizer) == (20_000, "adamw")
+        network = recipe.network
+        assert (network.hidden_size, network.mlp_dim, network.num_heads) == (768, 3072, 12)
+        assert (network.num_layers, network.skip_layers) == (12, (3, 6, 9))
+        assert recipe.data.spacing_mm == (1.0, 1.0, 1.0)
+        assert recipe.data.token_voxels == (16, 16, 16)
+        assert recipe.data.overlap == 0.5
+        assert recipe.sampling.foreground == 0.5
+        assert recipe.augmentation.flip_axes == "all"
+        assert recipe.loss.squared
+        assert recipe.loss.include_background
+    assert btcv.data.patch_voxels == spleen.data.patch_voxels == (96, 96, 96)
+    assert brain.data.patch_voxels == (128, 128, 128)
+    assert (btcv.data.normalisation, btcv.data.window_hu) == ("window", (-1000.0, 1000.0))
+    assert spleen.data.normalisation == "foreground"
+    assert brain.data.normalisation == "zscore-nonzero"
+
+
+def test_the_published_codes_recipe_differs():
+    recipe = load_recipe("btcv-monai")
+    assert recipe.data.spacing_mm == (1.5, 1.5, 2.0)
+    assert recipe.data.window_hu == (-175.0, 250.0)
+    assert recipe.sampling.crops_per_case == 4
+    assert recipe.training.weight_decay == 1e-5
+    assert recipe.network.skip_layers == (4, 7, 10)
+    assert recipe.training.warmup * recipe.training.max_steps == 50 * 24
+
+
+def test_fields_are_overruled():
+    settings = ["training.lr=3e-4", "network.name=segresnet", "data.spacing_mm=[1, 1, 3]"]
+    recipe = load_recipe("auto", settings)
+    assert recipe.training.lr == 3e-4
+    assert recipe.network.name == "segresnet"
+    assert recipe.data.spacing_mm == (1.0, 1.0, 3.0)
+    assert load_recipe("auto").training.lr == 1e-3
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ("training.learning_rate=1", r"no field 'training.learning_rate'.*training\."),
+        ("trainng.lr=1", r"no field 'trainng.lr'; near are training.lr"),
+        ("lr=1", r"no field 'lr'; near are training.lr"),
+        ("training.lr", r"give it as section.key=value"),
+        ("training.lr=-1", r"training.lr: .*greater than 0"),
+        ("network.name=unet", r"network.name"),
+    ],
+)
+def test_wrong_settings_are_told_in_one_line(setting, told):
+    with pytest.raises(InputError, match=told) as caught:
+        load_recipe("auto", [setting])
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_recipes_and_files(tmp_path):
+    with pytest.raises(InputError, match="known are auto, btcv, btcv-monai, msd-brain-tumour"):
+        load_recipe("btvc")
+    with pytest.raises(InputError, match="cannot be read"):
+        load_recipe(tmp_path / "none.toml")
+    (tmp_path / "bad.toml").write_text("name = ")
+    with pytest.raises(InputError, match="not TOML"):
+        load_recipe(tmp_path / "bad.toml")
+    (tmp_path / "odd.toml").write_text("name = 'odd'\n[training]\nlearnrate = 1\n")
+    with pytest.raises(InputError, match="no field 'training.learnrate'"):
+        load_recipe(tmp_path / "odd.toml")
+
+
+@pytest.mark.parametrize("name", ["auto", "btcv", "btcv-monai", "msd-spleen", "msd-brain-tumour"])
+def test_toml_reads_back_as_the_same_recipe(tmp_path, name):
+    assert name in recipe_names()
+    recipe = load_recipe(name, ["training.max_minutes=12.5"])
+    (tmp_path / "recipe.toml").write_text(to_toml(recipe))
+    assert load_recipe(tmp_path / "recipe.toml") == recipe
