@@ -15,7 +15,7 @@ from unetr.training.augmentation import (
 from unetr.training.recipe import Augmentation
 from unetr.training.sampling import cut
 
-from .conftest import ArrayCase, array_case
+from .tiny import ArrayCase, array_case
 
 SIZE = (16, 16, 16)
 

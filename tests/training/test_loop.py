@@ -13,7 +13,7 @@ from unetr.training.loop import train
 from unetr.training.progress import Silence, Validated
 from unetr.training.state import load_state
 
-from .conftest import array_case
+from .tiny import array_case
 
 
 class StopAt(Silence):

@@ -73,7 +73,7 @@ def test_unknown_recipes_and_files(tmp_path):
     with pytest.raises(InputError, match="not TOML"):
         load_recipe(tmp_path / "bad.toml")
     (tmp_path / "odd.toml").write_text("name = 'odd'\n[training]\nlearnrate = 1\n")
-    with pytest.raises(InputError, match="no field 'training.learnrate'"):
+    with pytest.raises(InputError, match=r"no field 'training\.learnrate'"):
         load_recipe(tmp_path / "odd.toml")
 
 

@@ -6,7 +6,7 @@ import pytest
 from unetr.training.recipe import Sampling
 from unetr.training.sampling import cut, draw, patch_start
 
-from .conftest import array_case
+from .tiny import array_case
 
 
 def test_each_epoch_goes_through_all_cases_in_a_new_order():

@@ -11,6 +11,7 @@ import torch
 from torch import distributed as dist
 
 from unetr.errors import InputError
+from unetr.training.errors import TrainingError
 
 T = TypeVar("T")
 
@@ -83,7 +84,11 @@ class Processes:
 
 @contextmanager
 def joined(device: torch.device) -> Iterator[Processes]:
-    """Joins the processes that torchrun started; alone where it did not."""
+    """Joins the processes that torchrun started; alone where it did not.
+
+    Raises:
+        TrainingError: within the block another process was lost.
+    """
     if int(os.environ.get("WORLD_SIZE", 1)) == 1 or "RANK" not in os.environ:
         yield Processes()
         return
@@ -94,5 +99,17 @@ def joined(device: torch.device) -> Iterator[Processes]:
     try:
         control = dist.new_group(backend="gloo", timeout=_PATIENCE)
         yield Processes(dist.get_rank(), dist.get_world_size(), control)
+    except RuntimeError as error:
+        if not _is_lost(error):
+            raise
+        raise TrainingError(
+            "another process of the run is gone; start all of them again with --resume"
+        ) from error
     finally:
         dist.destroy_process_group()
+
+
+def _is_lost(error: RuntimeError) -> bool:
+    """Whether a message between processes failed; gloo says so in words alone."""
+    words = ("gloo", "Connection", "closed by peer", "Broken pipe", "NCCL")
+    return isinstance(error, dist.DistError) or any(word in str(error) for word in words)

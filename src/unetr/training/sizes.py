@@ -43,14 +43,21 @@ def batch_size(asked: int | None, plan: Plan, device_type: str, world: int) -> i
 
 
 def fit_plan(plan: Plan, network: Network) -> Plan:
-    """The plan with a patch that the network can take: Swin UNETR halves each axis five times."""
+    """The plan with a patch that the network can take.
+
+    Swin UNETR halves each axis five times, and normalises over what is left: more than one voxel.
+    """
     if network.name != "swinunetr":
         return plan
-    x, y, z = (math.ceil(n / _SWIN_MULTIPLE) * _SWIN_MULTIPLE for n in plan.patch_voxels)
-    if (x, y, z) == plan.patch_voxels:
+    size = [math.ceil(n / _SWIN_MULTIPLE) * _SWIN_MULTIPLE for n in plan.patch_voxels]
+    if max(size) == _SWIN_MULTIPLE:
+        finest = min(range(3), key=lambda axis: plan.spacing_mm[axis])
+        size[finest] = 2 * _SWIN_MULTIPLE
+    if tuple(size) == plan.patch_voxels:
         return plan
-    reasons = plan.reasons | {"patch_voxels": "multiples of 32, which Swin UNETR needs"}
-    return plan.model_copy(update={"patch_voxels": (x, y, z), "reasons": reasons})
+    reasons = plan.reasons | {"patch_voxels": "multiples of 32, as Swin UNETR needs"}
+    patch = (size[0], size[1], size[2])
+    return plan.model_copy(update={"patch_voxels": patch, "reasons": reasons})
 
 
 def network_config(network: Network, plan: Plan, device_type: str) -> tuple[str, dict[str, Any]]:

@@ -1,0 +1,68 @@
+"""Two processes do what one does, and the death of one is told."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from unetr.training.distributed import Processes
+from unetr.training.history import read_history
+from unetr.training.state import load_state
+
+SCRIPT = Path(__file__).with_name("ranks.py")
+
+
+def run(processes: int, *arguments):
+    command = [sys.executable, str(SCRIPT), *map(str, arguments)]
+    if processes > 1:
+        command[1:1] = [
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            f"--nproc-per-node={processes}",
+        ]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
+
+
+def losses(done) -> list[float]:
+    return [float(line.split()[1]) for line in done.stdout.splitlines()]
+
+
+@pytest.mark.slow
+def test_two_processes_have_the_losses_of_one(tmp_path):
+    one, two = run(1, tmp_path / "one"), run(2, tmp_path / "two")
+    assert one.returncode == two.returncode == 0, two.stderr
+    assert len(losses(one)) == 5
+    assert losses(two) == pytest.approx(losses(one), abs=1e-5)
+    assert losses(one)[0] != pytest.approx(losses(one)[4], abs=1e-3)
+    states = [load_state(tmp_path / name) for name in ("one", "two")]
+    for name, value in states[0].network.items():
+        assert torch.allclose(value, states[1].network[name], atol=1e-4), name
+    # One writer: every step is in the history once.
+    steps = [line["step"] for line in read_history(tmp_path / "two") if "loss" in line]
+    assert steps == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.slow
+def test_a_killed_process_ends_the_run_which_resumes(tmp_path):
+    whole = run(1, tmp_path / "whole")
+    killed = run(2, tmp_path / "run", 3)
+    assert killed.returncode != 0
+    assert "another process of the run is gone; start all of them again" in killed.stderr
+    assert load_state(tmp_path / "run").step in (2, 3)
+    resumed = run(2, tmp_path / "run")
+    assert resumed.returncode == 0, resumed.stderr
+    assert load_state(tmp_path / "run").step == 5
+    assert losses(resumed)[-1] == pytest.approx(losses(whole)[-1], abs=1e-5)
+
+
+def test_alone_everything_is_ones_own():
+    alone = Processes()
+    assert alone.writes
+    assert alone.agree([0.5]) == alone.mean([0.5]) == [0.5]
+    assert alone.gather("a") == ["a"]
+    assert alone.lead(lambda: "b") == alone.first("b") == "b"

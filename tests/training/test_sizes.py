@@ -1,0 +1,64 @@
+"""Network arguments and batches that follow from the plan and the machine."""
+
+import pytest
+import torch
+
+from unetr.checkpoint import build_network
+from unetr.errors import InputError
+from unetr.training.recipe import Network, load_recipe
+from unetr.training.sizes import batch_size, fit_plan, network_config, patch_limit, pyramid
+
+
+@pytest.mark.parametrize("name", ["unetr", "unetr-modern", "dynunet", "segresnet", "swinunetr"])
+def test_every_network_builds_and_keeps_the_patch(plan, name):
+    small = {} if name == "dynunet" else {"feature_size": 8 if name != "swinunetr" else 12}
+    if name.startswith("unetr"):
+        small |= {"hidden_size": 24, "mlp_dim": 48, "num_heads": 2, "num_layers": 4}
+    network = Network(name=name, **small)
+    fitted = fit_plan(plan, network)
+    kind, config = network_config(network, fitted, "cpu")
+    built = build_network(kind, config)
+    x = torch.zeros(2, 1, *fitted.patch_voxels)
+    assert built(x).shape == (2, 3, *fitted.patch_voxels)
+    assert fitted.patch_voxels == ((64, 32, 32) if name == "swinunetr" else (16, 16, 16))
+
+
+def test_the_papers_recipe_gives_vit_b(plan):
+    paper = plan.model_copy(
+        update={"patch_voxels": (96, 96, 96), "token_voxels": (16, 16, 16), "labels": plan.labels}
+    )
+    name, config = network_config(load_recipe("msd-spleen").network, paper, "cpu")
+    assert name == "unetr"
+    assert (config["hidden_size"], config["mlp_dim"], config["num_heads"]) == (768, 3072, 12)
+    assert (config["num_layers"], config["skip_layers"]) == (12, [3, 6, 9])
+    with torch.device("meta"):
+        network = build_network(name, config | {"out_channels": 2})
+    assert sum(p.numel() for p in network.parameters()) == 92_783_842
+
+
+def test_sizes_left_open_go_by_the_machine(plan):
+    assert network_config(Network(), plan, "cpu")[1]["hidden_size"] == 256
+    assert network_config(Network(), plan, "cuda")[1]["hidden_size"] == 768
+    five = network_config(Network(num_layers=5), plan, "cpu")[1]
+    assert five["skip_layers"] == [1, 2, 4]
+    modern = network_config(Network(name="unetr-modern"), plan, "cpu")[1]
+    assert modern["block"] == "modern"
+    assert (patch_limit(96**3, "cpu"), patch_limit(96**3, "cuda")) == (64**3, 96**3)
+
+
+def test_batches_are_shared_evenly(plan):
+    assert batch_size(None, plan, "cpu", 1) == 4
+    assert batch_size(None, plan, "cpu", 3) == 6
+    large = plan.model_copy(update={"patch_voxels": (96, 96, 96)})
+    assert batch_size(None, large, "cpu", 1) == 2
+    assert batch_size(6, plan, "cpu", 3) == 6
+    with pytest.raises(InputError, match=r"batch 6 cannot be shared among 4.*multiple of 4"):
+        batch_size(6, plan, "cpu", 4)
+
+
+def test_pyramid_spares_thick_slices(plan):
+    flat = plan.model_copy(update={"spacing_mm": (1.0, 1.0, 4.0), "patch_voxels": (32, 32, 8)})
+    strides, kernels = pyramid(flat)
+    assert strides[:3] == [[1, 1, 1], [2, 2, 1], [2, 2, 1]]
+    assert kernels[0] == [3, 3, 1]
+    assert kernels[-1] == [3, 3, 3]
