@@ -60,6 +60,17 @@ def test_loaded_weights_can_be_trained_and_the_file_replaced(tmp_path, model):
         assert torch.equal(again.network.state_dict()[key], value)
 
 
+def test_a_header_of_any_length_is_read(tmp_path, model):
+    """The file begins with its header's length, which may look like a pickle's first byte."""
+    first = set()
+    for extra in range(0, 256, 8):
+        model.provenance["note"] = "x" * extra
+        save_model(tmp_path / "m.safetensors", model)
+        first.add((tmp_path / "m.safetensors").read_bytes()[0])
+        assert read_header(tmp_path / "m.safetensors").provenance == model.provenance
+    assert 0x80 in first
+
+
 def test_header_is_read_without_torch(tmp_path, model):
     save_model(tmp_path / "m.safetensors", model)
     code = (

@@ -98,12 +98,13 @@ def _read_table(path: Path) -> dict[str, Any]:
         size = path.stat().st_size
         with path.open("rb") as file:
             start = file.read(8)
-            if start[:2] == b"PK" or start[:1] == b"\x80":
+            length = struct.unpack("<Q", start)[0] if len(start) == 8 else _LONGEST_HEADER + 1
+            # A length may begin with these bytes, too; only a pickle's make an absurd one.
+            if length > _LONGEST_HEADER and (start[:2] == b"PK" or start[:1] == b"\x80"):
                 raise InputError(
                     f"{path}: a pickled torch checkpoint, not a unetr model; "
                     "if it is a MONAI UNETR, convert it by `unetr import-monai`"
                 )
-            length = struct.unpack("<Q", start)[0] if len(start) == 8 else _LONGEST_HEADER + 1
             if length > _LONGEST_HEADER:
                 raise InputError(f"{path}: not a unetr model file (model.safetensors is expected)")
             raw = file.read(length)
