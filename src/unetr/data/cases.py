@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from unetr.data.plan import Label, Region
-
-IMAGE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
+from unetr.image import image_suffix
 
 Layout = Literal["msd", "nnunet", "folders"]
 
@@ -59,12 +58,6 @@ class Dataset:
     cases: tuple[Case, ...]
     test: tuple[Case, ...] = ()
     defects: tuple[Defect, ...] = field(default=())
-
-
-def image_suffix(path: Path) -> str:
-    """The image suffix a file name ends with, or an empty string: `.nii.gz` counts as one."""
-    name = path.name.lower()
-    return next((suffix for suffix in IMAGE_SUFFIXES if name.endswith(suffix)), "")
 
 
 def stem(path: Path) -> str:

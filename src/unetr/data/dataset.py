@@ -4,14 +4,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from unetr.data.cases import (
-    IMAGE_SUFFIXES,
     Case,
     Dataset,
     Defect,
     Layout,
     channel_path,
     image_files,
-    image_suffix,
     split_channel,
     stem,
 )
@@ -19,7 +17,7 @@ from unetr.data.descriptions import listed_images, open_described
 from unetr.data.folders import IMAGE_FOLDERS, TEST_FOLDERS, find_folder, open_folders, unlabelled
 from unetr.data.names import read_names
 from unetr.errors import InputError
-from unetr.image import Volume, read_image, read_labels, same_grid
+from unetr.image import IMAGE_SUFFIXES, Volume, image_suffix, read_image, read_labels, same_grid
 
 __all__ = ["Case", "Dataset", "Defect", "Layout", "find_images", "open_dataset", "read_case"]
 

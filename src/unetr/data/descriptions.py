@@ -6,19 +6,18 @@ from pathlib import Path
 from typing import Any
 
 from unetr.data.cases import (
-    IMAGE_SUFFIXES,
     Case,
     Dataset,
     Defect,
     channel_path,
     group_channels,
     image_files,
-    image_suffix,
     split_channel,
     stem,
 )
 from unetr.data.names import Names, label_table, one_line
 from unetr.errors import InputError
+from unetr.image import IMAGE_SUFFIXES, image_suffix
 
 
 def open_described(description: Path, names: Names | None) -> Dataset:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import nibabel as nib
 import numpy as np
-from jaxtyping import Bool, Float, Integer, Shaped
+from jaxtyping import Bool, Integer, Num, Shaped
 from numpy.typing import NDArray
 
 from unetr.image import Volume
@@ -146,7 +146,7 @@ def _turned(array: Shaped[np.ndarray, "x y z"], turn: NDArray[np.float64]) -> ND
 
 
 def _channel(
-    channel: Float[np.ndarray, "x y z"], foreground: Integer[np.ndarray, " n"]
+    channel: Num[np.ndarray, "x y z"], foreground: Integer[np.ndarray, " n"]
 ) -> ChannelFacts:
     corners = channel[:: channel.shape[0] - 1 or 1, :: channel.shape[1] - 1 or 1]
     corners = corners[:, :, :: channel.shape[2] - 1 or 1].ravel()

@@ -4,7 +4,6 @@ import re
 from pathlib import Path
 
 from unetr.data.cases import (
-    IMAGE_SUFFIXES,
     Case,
     Dataset,
     Defect,
@@ -16,7 +15,7 @@ from unetr.data.cases import (
 )
 from unetr.data.names import Names, scan_labels
 from unetr.errors import InputError
-from unetr.image import read_grid
+from unetr.image import IMAGE_SUFFIXES, read_grid
 
 IMAGE_FOLDERS = ("images", "imagestr", "image", "imgs", "img", "scans")
 LABEL_FOLDERS = ("labels", "labelstr", "label", "masks", "mask", "segmentations", "seg")

@@ -70,9 +70,8 @@ class Placement(BaseModel):
 
     def crop_of(self, array: NDArray[Any]) -> NDArray[Any]:
         """The reoriented crop, a view, of an array (..., x, y, z) on the scan's grid."""
-        return reorient(array, self.axes, self.flips)[
-            (..., *(slice(start, stop) for start, stop in self.box))
-        ]
+        x, y, z = (slice(start, stop) for start, stop in self.box)
+        return reorient(array, self.axes, self.flips)[..., x, y, z]
 
     def blank(self, channels: Sequence[int], dtype: Any) -> NDArray[Any]:
         """Zeros (*channels, x, y, z) on the scan's grid, laid out in memory as the network's.
@@ -103,4 +102,5 @@ def reorient(
     """A view of an array (..., x, y, z) with permuted, then flipped spatial axes."""
     n = array.ndim - 3
     turned = array.transpose(*range(n), *(n + axis for axis in axes))
-    return turned[(..., *(slice(None, None, -1 if flip else None) for flip in flips))]
+    x, y, z = (slice(None, None, -1 if flip else None) for flip in flips)
+    return turned[..., x, y, z]

@@ -112,7 +112,7 @@ def _check_label(dataset: Dataset, file: Path, label: Volume) -> Iterator[Defect
 def _as_defect(files: Sequence[Path], field: str, error: InputError) -> Defect:
     """An error of the image room names its file and cure itself."""
     text = str(error)
-    file = next((file for file in files if str(file) in text), files[0])
+    file = next((file for file in files if text.startswith(f"{file}: ")), files[0])
     return Defect(file, field, text.removeprefix(f"{file}: "), "")
 
 

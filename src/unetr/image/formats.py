@@ -1,0 +1,114 @@
+"""NRRD and MetaImage files, through SimpleITK."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unetr.errors import InputError
+from unetr.files import written_whole
+from unetr.image.grid import Grid, check_affine
+from unetr.image.guard import check_shape, check_size, check_values
+from unetr.image.volume import Volume
+
+# ITK's patient axes run left, posterior, superior; ours right, anterior, superior.
+_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+def read_formats(path: Path) -> Volume:
+    """Reads a scan; see `unetr.image.read_image`."""
+    sitk = _library(path)
+    grid = read_formats_grid(path)
+    try:
+        image = sitk.ReadImage(str(path))
+    except RuntimeError as error:
+        raise _unreadable(path) from error
+    array = sitk.GetArrayFromImage(image)
+    # (t, z, y, x) or (z, y, x, component), to (channel, x, y, z)
+    if image.GetDimension() == 4:
+        array = array.transpose(0, 3, 2, 1)
+    elif grid.channels > 1:
+        array = array.transpose(3, 2, 1, 0)
+    else:
+        array = array.reshape(array.shape[:3]).transpose(2, 1, 0)[None]
+    check_values(path, array)
+    return Volume(array, grid.affine, None, str(path))
+
+
+def read_formats_grid(path: Path) -> Grid:
+    """Reads the header alone."""
+    sitk = _library(path)
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        raise _unreadable(path) from error
+    size = tuple(int(n) for n in reader.GetSize())
+    check_shape(path, size)
+    components = int(reader.GetNumberOfComponents())
+    if len(size) > 4 or (len(size) == 4 and components > 1):
+        raise InputError(f"{path}: shape: give x, y, z and at most one axis of channels")
+    kind = sitk.GetPixelIDValueAsString(reader.GetPixelID())
+    if "complex" in kind:
+        raise InputError(f"{path}: data type: complex voxels; save one real number per voxel")
+    itemsize = _itemsize(kind)
+    # A detached header (.mhd, .nhdr) is a few lines of text whose voxels lie in another file.
+    if path.suffix.lower() in (".mha", ".nrrd"):
+        check_size(path, int(np.prod(size, dtype=object)) * components * itemsize, compressed=True)
+    dimension = len(size)
+    directions = np.array(reader.GetDirection()).reshape(dimension, dimension)[:3, :3]
+    affine = np.eye(4)
+    affine[:3, :3] = directions * np.array(reader.GetSpacing())[:3]
+    affine[:3, 3] = np.array(reader.GetOrigin())[:3]
+    affine = _LPS_TO_RAS @ affine
+    check_affine(affine, path)
+    channels = size[3] if dimension == 4 else components
+    return Grid((size[0], size[1], size[2]), channels, affine, itemsize)
+
+
+def write_formats(path: Path, array: NDArray[Any], affine: NDArray[np.float64]) -> None:
+    """Writes an array (channel, x, y, z).
+
+    Raises:
+        InputError: a sheared grid, which these formats cannot hold.
+    """
+    sitk = _library(path)
+    lps = _LPS_TO_RAS @ affine
+    spacing = np.linalg.norm(lps[:3, :3], axis=0)
+    directions = lps[:3, :3] / spacing
+    if not np.allclose(directions.T @ directions, np.eye(3), atol=1e-5):
+        raise InputError(f"{path}: affine: sheared, which this format cannot hold; write .nii.gz")
+    components = len(array) > 1
+    laid = array.transpose(3, 2, 1, 0) if components else array[0].transpose(2, 1, 0)
+    image = sitk.GetImageFromArray(np.ascontiguousarray(laid), isVector=components)
+    image.SetSpacing([float(s) for s in spacing])
+    image.SetOrigin([float(o) for o in lps[:3, 3]])
+    image.SetDirection([float(d) for d in directions.ravel()])
+    with written_whole(path) as part:
+        sitk.WriteImage(image, str(part), useCompression=True)
+
+
+def _library(path: Path) -> Any:
+    try:
+        import SimpleITK
+    except ImportError:
+        raise InputError(
+            f"{path}: reading {path.suffix} files needs SimpleITK: pip install 'unetr[formats]'"
+        ) from None
+    # It would print its warnings past Python.
+    SimpleITK.ProcessObject.SetGlobalWarningDisplay(False)
+    return SimpleITK
+
+
+def _itemsize(kind: str) -> int:
+    """Bytes of a voxel, from ITK's name of its type, such as `16-bit signed integer`."""
+    bits = "".join(c for c in kind.split("-")[0] if c.isdigit())
+    return int(bits or 8) // 8
+
+
+def _unreadable(path: Path) -> InputError:
+    return InputError(
+        f"{path}: not readable as {path.suffix}; it is truncated, damaged or another kind of file"
+    )
