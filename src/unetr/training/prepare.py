@@ -131,6 +131,8 @@ def prepare(order: Order, device: torch.device, world: int, watcher: Watcher) ->
     """
     recipe = resolve(order)
     dataset = open_for_training(order)
+    for defect in dataset.defects:
+        watcher.say(f"warning: {defect}")
     split = split_cases([case.name for case in dataset.cases], order.fold or 0)
     if split.note:
         watcher.say(f"note: {split.note}")

@@ -1,0 +1,158 @@
+"""The verb `unetr train`."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from unetr.training.prepare import Order
+
+
+class NetworkChoice(StrEnum):
+    """What is trained."""
+
+    unetr = "unetr"
+    unetr_modern = "unetr-modern"
+    dynunet = "dynunet"
+    segresnet = "segresnet"
+    swinunetr = "swinunetr"
+
+
+def train(
+    dataset: Annotated[Path, typer.Argument(help="Folder of the data set, or its dataset.json.")],
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="RUN", help="Folder of the run.")],
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            help="auto, btcv, btcv-monai, msd-spleen, msd-brain-tumour or a .toml file; "
+            "default: auto, or the resumed run's."
+        ),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Overrule a field of the recipe."),
+    ] = None,
+    fold: Annotated[
+        str | None,
+        typer.Option(
+            metavar="K|all",
+            help="Fold 0 to 4, or all in turn in RUN/fold_K; default: fold 0.",
+        ),
+    ] = None,
+    network: Annotated[
+        NetworkChoice | None, typer.Option(help="Default: the recipe's, which is unetr.")
+    ] = None,
+    max_minutes: Annotated[
+        float | None,
+        typer.Option(help="The run (each fold) ends, validated, within this time."),
+    ] = None,
+    max_steps: Annotated[int | None, typer.Option(help="The run ends after so many steps.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the run, or begin where there is none.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the run that is there.")
+    ] = False,
+    init: Annotated[
+        Path | None, typer.Option(metavar="MODEL", help="Begin with the weights of a model.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="Such as cpu, cuda, cuda:1.")] = "auto",
+    seed: Annotated[int | None, typer.Option(help="Default: the recipe's, which is 0.")] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="A labels.toml that names labels (and channels).")
+    ] = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Keep preprocessed cases there for other runs; default: in RUN while it goes.",
+        ),
+    ] = None,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Also write TensorBoard's files.")
+    ] = False,
+) -> None:
+    """Train a network on a folder of labelled scans.
+
+    Ctrl-C and SIGTERM save the run first; --resume continues it exactly. Under torchrun several
+    processes share the work.
+
+    Example: unetr train Task04_Hippocampus -o run --max-minutes 30
+    """
+    from unetr.training.prepare import Order
+
+    number = _fold(fold)
+    order = Order(
+        dataset=dataset,
+        run=out,
+        recipe=recipe,
+        settings=tuple(settings or ()),
+        labels=labels,
+        fold=number,
+        network=network.value if network else None,
+        init=init,
+        max_steps=max_steps,
+        max_minutes=max_minutes,
+        seed=seed,
+        device=device,
+        resume=resume,
+        overwrite=overwrite,
+        tensorboard=tensorboard,
+        cache=cache,
+    )
+    _run(order, folds=fold == "all")
+
+
+def _fold(fold: str | None) -> int | None:
+    from unetr.errors import InputError
+
+    if fold is None or fold == "all":
+        return None
+    if not fold.isdigit():
+        raise InputError(f"--fold {fold}: give a number from 0, or all")
+    return int(fold)
+
+
+def _run(order: "Order", folds: bool) -> None:
+    """Trains, and turns the ways in which it can end into exit codes."""
+    import os
+    import signal
+
+    from unetr.cli.watching import watching
+    from unetr.errors import InputError
+    from unetr.training.errors import Stopped, TrainingError
+    from unetr.training.run import run_training
+    from unetr.training.state import stop_on_signals
+
+    leads = int(os.environ.get("RANK", 0)) == 0
+    with stop_on_signals() as stop:
+        try:
+            with watching() as watcher:
+                run_training(order, watcher, stop, folds)
+        except Stopped:
+            if leads:
+                typer.echo(
+                    f"stopped; the state is saved. Continue with --resume: {_again()}", err=True
+                )
+            raise typer.Exit(130 if stop.signal == signal.SIGINT else 0) from None
+        except TrainingError as error:
+            typer.echo(f"unetr: {error}", err=True)
+            raise typer.Exit(1) from None
+        except InputError:
+            # All processes find the same; one tells.
+            if leads:
+                raise
+            raise typer.Exit(2) from None
+    if leads:
+        typer.echo(str(order.run / ("cross_validation.json" if folds else "model.safetensors")))
+
+
+def _again() -> str:
+    """The command that continues this run."""
+    import shlex
+    import sys
+
+    words = ["unetr", *(word for word in sys.argv[1:] if word not in ("--resume", "--overwrite"))]
+    return shlex.join([*words, "--resume"])

@@ -1,0 +1,196 @@
+"""A training run, from a folder of scans to a finished run folder; or one per fold."""
+
+import shutil
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+
+import torch
+
+from unetr.checkpoint.model import Model
+from unetr.data.cache import CaseCache
+from unetr.data.cases import Case
+from unetr.errors import InputError
+from unetr.inference.engines import find_device
+from unetr.training.crossvalidation import write_cross_validation
+from unetr.training.distributed import Processes, joined
+from unetr.training.finish import finish, finish_estimate_s
+from unetr.training.folder import claim, is_finished, write_manifest, write_recipe
+from unetr.training.folds import fold_count
+from unetr.training.loop import Job, train
+from unetr.training.prepare import (
+    Order,
+    Prepared,
+    continued,
+    initial_network,
+    open_for_training,
+    prepare,
+)
+from unetr.training.progress import Silence, Watcher
+from unetr.training.sampling import TrainingCase
+from unetr.training.schedule import Clock
+from unetr.training.state import StopRequest, state_path
+from unetr.training.validation import Validator
+
+
+def run_training(order: Order, watcher: Watcher, stop: StopRequest, folds: bool = False) -> None:
+    """Trains as ordered; under torchrun together with the other processes.
+
+    Args:
+        folds: All folds in turn, each in a folder of its own in the run's, and their summary.
+
+    Raises:
+        InputError: the order does not fit the data set, the folder or the machine.
+        Stopped: a signal asked for it; the state is saved.
+        TrainingError: the loss is not finite, or another process is gone.
+    """
+    device = find_device(order.device)
+    with joined(device) as processes:
+        watcher = watcher if processes.writes else Silence()
+        if folds:
+            _run_folds(order, device, processes, watcher, stop)
+        else:
+            run_fold(order, device, processes, watcher, stop)
+
+
+def _run_folds(
+    order: Order, device: torch.device, processes: Processes, watcher: Watcher, stop: StopRequest
+) -> None:
+    count = fold_count(len(open_for_training(order).cases))
+    for fold in range(count):
+        one = replace(order, run=order.run / f"fold_{fold}", fold=fold)
+        if processes.lead(partial(is_finished, one.run)) and not order.overwrite:
+            watcher.say(f"fold {fold}: already finished in {one.run}")
+            continue
+        watcher.say(f"fold {fold} of 0 to {count - 1}")
+        run_fold(one, device, processes, watcher, stop)
+    if processes.writes:
+        found = write_cross_validation(order.run, count)
+        watcher.say(f"cross-validation: Dice {found:.4f} over all {count} folds")
+
+
+def run_fold(
+    order: Order, device: torch.device, processes: Processes, watcher: Watcher, stop: StopRequest
+) -> None:
+    """One run, from its beginning or from where it was left."""
+    began = time.monotonic()
+    prepared = processes.lead(lambda: _begin(order, device, processes.world, watcher))
+    if prepared is None:
+        watcher.say(f"{order.run}: already finished; more --max-steps continue it")
+        return
+    manifest, recipe = prepared.manifest, prepared.recipe
+    dataset = open_for_training(order)
+    cases = {case.name: case for case in dataset.cases}
+    training = [cases[name] for name in manifest.train]
+    validation = [cases[name] for name in manifest.validation]
+    for line in _described(prepared):
+        watcher.say(line)
+
+    cache = CaseCache(order.cache or order.run / "cache", manifest.plan)
+    # The first process prepares what is not there yet; the others then only open it.
+    processes.lead(lambda: len(_prepared(cache, training, watcher)))
+    cached = _prepared(cache, training, Silence())
+
+    resumed = state_path(order.run).exists()
+    network = initial_network(manifest, recipe.training.seed, resumed).to(device)
+    model = Model(
+        network,
+        manifest.plan,
+        provenance=prepared.provenance(),
+        source=str(order.run),
+        name=manifest.network,
+        config=manifest.config,
+    )
+    validator = Validator(
+        dataset,
+        validation,
+        model,
+        device,
+        manifest.precision,
+        processes,
+        lambda done, total: watcher.preparing("validating", done, total),
+    )
+    clock = Clock(recipe.training.max_steps, recipe.training.max_minutes, started=began)
+    job = Job(
+        recipe,
+        model,
+        device,
+        manifest.precision,
+        [case.name for case in training],
+        cached.__getitem__,
+        validator,
+        order.run,
+        clock,
+        processes,
+        watcher,
+        stop,
+        resume=resumed,
+        tensorboard=order.tensorboard,
+    )
+    job.validation_s = validator.estimate_s()
+    if recipe.training.max_minutes is not None:
+        job.finish_s = finish_estimate_s(dataset, validation)
+        if not resumed:
+            processes.lead(partial(_check_minutes, job, recipe.training.max_minutes))
+    train(job)
+    if processes.writes:
+        finish(order.run, manifest, validator, watcher)
+        shutil.rmtree(order.run / "cache", ignore_errors=True)
+
+
+def _check_minutes(job: Job, minutes: float) -> None:
+    """Raises InputError where no time would be left to train in."""
+    needed_s = job.clock.elapsed_s() + 1.15 * job.validation_s + job.finish_s
+    if needed_s >= 60 * minutes:
+        # Nothing has begun that would be lost when the command is given again.
+        (job.run / "manifest.json").unlink()
+        raise InputError(
+            f"--max-minutes {minutes:g}: preparing and validating alone take about "
+            f"{needed_s / 60:.1f} minutes; give more, or --max-steps"
+        )
+
+
+def _begin(order: Order, device: torch.device, world: int, watcher: Watcher) -> Prepared | None:
+    """What the run is, written into its folder; None where it is finished."""
+    resume = claim(order.run, resume=order.resume, overwrite=order.overwrite)
+    if not resume:
+        if order.resume:
+            watcher.say(f"{order.run}: nothing there to resume, so it begins")
+        prepared = prepare(order, device, world, watcher)
+    else:
+        prepared = continued(order)
+        if is_finished(order.run) and not prepared.extended:
+            return None
+    write_recipe(order.run, prepared.recipe)
+    write_manifest(order.run, prepared.manifest)
+    return prepared
+
+
+def _described(prepared: Prepared) -> Sequence[str]:
+    """What the run will do, in a few lines."""
+    manifest, training = prepared.manifest, prepared.recipe.training
+    patch = " x ".join(map(str, manifest.plan.patch_voxels))
+    spacing = " x ".join(f"{mm:.3g}" for mm in manifest.plan.spacing_mm)
+    end = (
+        f"{training.max_minutes:g} minutes"
+        if training.max_minutes is not None
+        else f"{training.max_steps} steps"
+    )
+    return (
+        f"{len(manifest.train)} cases train, {len(manifest.validation)} validate",
+        f"patches of {patch} voxels at {spacing} mm, {training.batch} a step, {end}",
+        f"{manifest.network} on {manifest.device} in {manifest.precision}: "
+        f"{manifest.precision_reason}",
+    )
+
+
+def _prepared(cache: CaseCache, cases: Sequence[Case], watcher: Watcher) -> list[TrainingCase]:
+    """The cases, preprocessed; two at a time where they are not yet."""
+    found: list[TrainingCase] = []
+    with ThreadPoolExecutor(2) as pool:
+        for case in pool.map(cache.get, cases):
+            found.append(case)
+            watcher.preparing("preprocessing", len(found), len(cases))
+    return found

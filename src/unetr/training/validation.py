@@ -1,0 +1,137 @@
+"""Validation: every case through the sliding window that users get, on its own grid."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from unetr.checkpoint.model import Model
+from unetr.data.cases import Case, Dataset
+from unetr.data.dataset import read_case
+from unetr.image import Volume, write_labels
+from unetr.inference.predictor import Predictor
+from unetr.training.distributed import Processes
+from unetr.training.precision import Precision
+from unetr.training.progress import Validated
+
+Scores = dict[str, float]
+OnCase = Callable[[int, int], None]
+
+
+class Validator:
+    """Predicts and scores the validation cases, shared among the processes.
+
+    Args:
+        model: Its network is the one in training; each call sees its present weights.
+        on_case: Told the cases that this process has done, and how many it has.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        cases: Sequence[Case],
+        model: Model,
+        device: torch.device,
+        precision: Precision,
+        processes: Processes,
+        on_case: OnCase | None = None,
+    ) -> None:
+        self.dataset, self.cases, self.processes = dataset, list(cases), processes
+        self.model = model
+        self._on_case = on_case
+        # Rules of post-processing are chosen at the end, on what they change here.
+        self.predictor = Predictor(
+            model,
+            engine="torch",
+            precision="fp32" if precision == "fp32" else "bf16" if precision == "bf16" else "auto",
+            device=str(device),
+            postprocessing=False,
+        )
+
+    def __call__(self, folder: Path) -> Validated:
+        """Segmentations go to `folder` as `<case>.nii.gz`, on each scan's own grid."""
+        began = time.monotonic()
+        own = self.cases[self.processes.rank :: self.processes.world]
+        scores: dict[str, Scores] = {}
+        for done, (case, volume, reference) in enumerate(read_ahead(self.dataset, own), 1):
+            scores[case.name] = self._score(case, volume, reference, folder)
+            if self._on_case is not None:
+                self._on_case(done, len(own))
+        gathered: dict[str, Scores] = {}
+        for part in self.processes.gather(scores):
+            gathered |= part
+        return summarised(
+            {case.name: gathered[case.name] for case in self.cases},
+            scored_names(self.dataset),
+            time.monotonic() - began,
+        )
+
+    def _score(self, case: Case, volume: Volume, reference: Volume, folder: Path) -> Scores:
+        found = self.predictor(volume).labels
+        names = {label.id: label.name for label in self.dataset.labels}
+        write_labels(folder / f"{case.name}.nii.gz", found.array[0], found, names)
+        return dice_scores(self.dataset, found.array[0], reference.array[0])
+
+    def complete(self, folder: Path) -> None:
+        """Predicts those cases whose segmentation is not in `folder`."""
+        missing = [c for c in self.cases if not (folder / f"{c.name}.nii.gz").exists()]
+        self.model.network.eval()
+        for case, volume, reference in read_ahead(self.dataset, missing):
+            self._score(case, volume, reference, folder)
+
+    def estimate_s(self) -> float:
+        """Seconds of a whole validation, by predicting the case of median size."""
+        sized = sorted(self.cases, key=lambda case: sum(p.stat().st_size for p in case.images))
+        began = time.monotonic()
+        volume, _ = read_case(self.dataset, sized[len(sized) // 2])
+        self.predictor(volume)
+        seconds = time.monotonic() - began
+        return seconds * -(-len(self.cases) // self.processes.world)
+
+
+def read_ahead(dataset: Dataset, cases: Sequence[Case]) -> Iterator[tuple[Case, Volume, Volume]]:
+    """Labelled cases with their images and labels; the next is read while one is used."""
+    with ThreadPoolExecutor(1) as reader:
+        coming = reader.submit(read_case, dataset, cases[0]) if cases else None
+        for number, case in enumerate(cases):
+            assert coming is not None
+            volume, reference = coming.result()
+            assert reference is not None, "validation cases are labelled"
+            if number + 1 < len(cases):
+                coming = reader.submit(read_case, dataset, cases[number + 1])
+            yield case, volume, reference
+
+
+def scored_names(dataset: Dataset) -> list[str]:
+    """What is scored: regions where the data set has some, else labels but the background."""
+    return [each.name for each in dataset.regions or dataset.labels[1:]]
+
+
+def dice_scores(dataset: Dataset, found: np.ndarray, reference: np.ndarray) -> Scores:
+    """Dice per scored name; nan where neither has it."""
+    scores = {}
+    for each in dataset.regions or dataset.labels[1:]:
+        members = each.members if hasattr(each, "members") else (each.id,)
+        a, b = np.isin(found, members), np.isin(reference, members)
+        sizes = int(a.sum()) + int(b.sum())
+        scores[each.name] = 2 * int((a & b).sum()) / sizes if sizes else float("nan")
+    return scores
+
+
+def summarised(cases: dict[str, Scores], names: Sequence[str], seconds: float) -> Validated:
+    """The means that a run goes by."""
+    everything = [value for scores in cases.values() for value in scores.values()]
+    return Validated(
+        dice=_mean(everything) or 0.0,
+        labels={name: _mean([scores[name] for scores in cases.values()]) for name in names},
+        cases={name: _mean(list(scores.values())) for name, scores in cases.items()},
+        seconds=seconds,
+    )
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    defined = [value for value in values if not np.isnan(value)]
+    return float(np.mean(defined)) if defined else None

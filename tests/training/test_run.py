@@ -1,0 +1,204 @@
+"""A run from a folder of scans to a run folder, and what it refuses."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from unetr.checkpoint import load_model
+from unetr.errors import InputError
+from unetr.training.crossvalidation import write_cross_validation
+from unetr.training.errors import Stopped
+from unetr.training.folder import read_manifest
+from unetr.training.history import read_history
+from unetr.training.prepare import Order
+from unetr.training.progress import Silence
+from unetr.training.recipe import load_recipe
+from unetr.training.run import run_training
+from unetr.training.state import StopRequest, load_state
+
+from .phantoms import TINY, write_phantoms
+
+FAST = (*TINY, "training.precision=fp32", "training.batch=2", "training.log_steps=1")
+
+
+class Heard(Silence):
+    """Keeps what is said; may ask to stop at a step."""
+
+    def __init__(self, stop=None, at=0):
+        self.lines, self.stop, self.at = [], stop, at
+
+    def say(self, line):
+        self.lines.append(line)
+
+    def stepped(self, moment, logged):
+        if moment.step == self.at:
+            self.stop.requested = True
+
+
+def run(order, **keywords):
+    heard = Heard()
+    run_training(order, heard, StopRequest(), **keywords)
+    return heard.lines
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_phantoms(tmp_path_factory.mktemp("phantoms") / "data")
+
+
+@pytest.fixture
+def order(data, tmp_path) -> Order:
+    return Order(data, tmp_path / "run", settings=FAST, max_steps=4)
+
+
+@pytest.fixture(scope="module")
+def finished(data, tmp_path_factory):
+    """A finished run and what was said."""
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    lines = run(Order(data, folder, settings=FAST, max_steps=4, fold=1))
+    return folder, lines
+
+
+def test_the_run_folder_is_complete(finished):
+    folder, _ = finished
+    names = {path.name for path in folder.iterdir()}
+    assert names == {
+        "model.safetensors", "validation", "history.jsonl", "curves.png", "recipe.toml",
+        "manifest.json", "last",
+    }  # fmt: skip
+    manifest = read_manifest(folder)
+    assert manifest.status == "finished"
+    assert (len(manifest.train), len(manifest.validation)) == (5, 1)
+    model = load_model(folder)
+    assert model.provenance["dice"] == manifest.scores["dice"]
+    assert model.provenance["validation"] == manifest.validation
+    assert [label.id for label in model.plan.labels] == [0, 7, 20]
+
+
+def test_the_resolved_recipe_is_whole_and_reads_back(finished):
+    folder, _ = finished
+    recipe, plan = load_recipe(folder / "recipe.toml"), read_manifest(folder).plan
+    assert recipe.data.patch_voxels == plan.patch_voxels == (32, 32, 32)
+    assert recipe.data.spacing_mm == plan.spacing_mm
+    assert recipe.network.hidden_size == 16
+    assert (recipe.training.batch, recipe.training.precision) == (2, "fp32")
+
+
+def test_validation_cases_shape_nothing(finished, data):
+    """The fingerprint is of the training cases alone."""
+    from unetr.data.dataset import open_dataset
+    from unetr.data.fingerprint import fingerprint
+
+    manifest = read_manifest(finished[0])
+    dataset = open_dataset(data)
+    training = tuple(case for case in dataset.cases if case.name in manifest.train)
+    assert manifest.fingerprint == fingerprint(replace(dataset, cases=training)).digest
+
+
+def test_stopped_and_resumed_it_is_as_if_never_stopped(order, finished):
+    stop = StopRequest()
+    stopped = replace(order, fold=1)
+    with pytest.raises(Stopped):
+        run_training(stopped, Heard(stop, at=1), stop)
+    assert read_manifest(order.run).status == "started"
+    run(replace(stopped, resume=True))
+    whole, parts = load_state(finished[0]), load_state(order.run)
+    assert whole.step == parts.step == 4
+    for name, value in whole.network.items():
+        assert torch.equal(value, parts.network[name]), name
+    assert [line["step"] for line in read_history(order.run) if "loss" in line] == [1, 2, 3, 4]
+
+
+def test_a_finished_run_takes_more_steps_and_nothing_else(order):
+    run(order)
+    again = replace(order, resume=True)
+    assert any("already finished" in line for line in run(again))
+    run(replace(again, max_steps=6))
+    assert load_state(order.run).step == 6
+    assert read_manifest(order.run).status == "finished"
+    with pytest.raises(InputError, match=r"--set training.lr: the run has 0.001, which cannot"):
+        run(replace(again, settings=(*FAST, "training.lr=1")))
+    with pytest.raises(InputError, match=r"--recipe btcv: the run goes by auto"):
+        run(replace(again, recipe="btcv"))
+    with pytest.raises(InputError, match=r"--fold 2: the run is of fold 0"):
+        run(replace(again, fold=2))
+
+
+def test_a_run_is_not_written_over(order, finished):
+    folder, _ = finished
+    with pytest.raises(InputError, match=r"holds a run; .*--resume or .*--overwrite"):
+        run(replace(order, run=folder))
+    (order.run).mkdir()
+    (order.run / "thesis.docx").write_text("")
+    with pytest.raises(InputError, match=r"holds thesis.docx, which no run wrote"):
+        run(replace(order, overwrite=True))
+
+
+def test_resume_begins_what_is_not_there(order):
+    lines = run(replace(order, resume=True, max_steps=1))
+    assert any("nothing there to resume, so it begins" in line for line in lines)
+    assert load_state(order.run).step == 1
+
+
+def test_defects_and_notes_are_told(order, tmp_path):
+    data = write_phantoms(tmp_path / "defects", cases=3)
+    (data / "labelsTr" / "phantom2.nii.gz").unlink()
+    lines = run(replace(order, dataset=data, max_steps=1))
+    assert any(line.startswith("warning: ") and "phantom2" in line for line in lines)
+    assert "note: validated on 1 case only" in lines
+
+
+def test_what_cannot_be_trained_is_told_in_one_line(order, tmp_path):
+    with pytest.raises(InputError, match=r"no such folder"):
+        run(replace(order, dataset=tmp_path / "none"))
+    with pytest.raises(InputError, match=r"--fold 5: 6 cases give folds 0 to 4"):
+        run(replace(order, fold=5))
+    with pytest.raises(InputError, match=r"max-minutes 0.001: preparing and validating alone"):
+        run(replace(order, max_steps=None, max_minutes=0.001))
+    (tmp_path / "endless.toml").write_text("name = 'endless'")
+    with pytest.raises(InputError, match=r"has no end; give --max-steps"):
+        run(replace(order, recipe=str(tmp_path / "endless.toml"), max_steps=None))
+
+
+def test_minutes_take_the_place_of_the_recipes_steps(order):
+    from unetr.training.prepare import resolve
+
+    training = resolve(replace(order, max_steps=None, max_minutes=7)).training
+    assert (training.max_steps, training.max_minutes) == (None, 7)
+    training = resolve(replace(order, max_steps=None)).training
+    assert (training.max_steps, training.max_minutes) == (5000, None)
+    both = resolve(replace(order, max_steps=9, max_minutes=7)).training
+    assert (both.max_steps, both.max_minutes) == (9, 7)
+
+
+@pytest.mark.slow
+def test_all_folds_in_turn_and_their_summary(order, tmp_path):
+    data = write_phantoms(tmp_path / "three", cases=3)
+    folds = replace(order, dataset=data, max_steps=1)
+    run(folds, folds=True)
+    summary = json.loads((order.run / "cross_validation.json").read_text())
+    assert len(summary["folds"]) == 3
+    assert sorted(summary["cases"]) == ["phantom0", "phantom1", "phantom2"]
+    assert summary["dice_of_cases"] == pytest.approx(np.mean(list(summary["cases"].values())))
+    again = run(folds, folds=True)
+    assert sum("already finished" in line for line in again) == 3
+    (order.run / "fold_1" / "manifest.json").unlink()
+    with pytest.raises(InputError, match=r"fold_1.*manifest.json: cannot be read"):
+        write_cross_validation(order.run, 3)
+
+
+def test_fine_tuning_takes_what_fits_and_names_the_rest(order, finished, tmp_path):
+    folder, _ = finished
+    lines = run(replace(order, init=folder, max_steps=1, settings=FAST[:1] + FAST[-3:]))
+    assert not any("anew" in line for line in lines)
+    assert read_manifest(order.run).config == load_model(folder).config
+    data = write_phantoms(tmp_path / "renamed", cases=3)
+    description = json.loads((data / "dataset.json").read_text())
+    description["labels"] = {"background": 0, "cube": 7, "ball": 20}
+    (data / "dataset.json").write_text(json.dumps(description))
+    renamed = replace(order, dataset=data, run=tmp_path / "renamed_run", init=folder, max_steps=1)
+    lines = run(renamed)
+    assert any("output layers start anew: labels are background, cube, ball" in x for x in lines)
