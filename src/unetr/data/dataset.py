@@ -49,18 +49,28 @@ def open_dataset(root: Path | str, labels: Path | None = None) -> Dataset:
 
 
 def read_case(dataset: Dataset, case: Case) -> tuple[Volume, Volume | None]:
-    """Reads one case: the image (channel, x, y, z) float32 and its labels, on one grid.
+    """Reads one case of a data set: the image (channel, x, y, z) and its labels, on one grid.
 
     Raises:
         InputError: a file cannot be read, the channels are not the data set's, or the grids differ.
     """
-    image = read_image(case.images if len(case.images) > 1 else case.images[0])
+    image, label = read_pair(case)
     if image.array.shape[0] != len(dataset.channels):
         raise InputError(
             f"{case.images[0]}: channels: {image.array.shape[0]}, but the data set has "
             f"{len(dataset.channels)} ({', '.join(dataset.channels)}); "
             "complete the case or correct the channel names"
         )
+    return image, label
+
+
+def read_pair(case: Case) -> tuple[Volume, Volume | None]:
+    """Reads one case, whatever its channels; image and labels lie on one grid.
+
+    Raises:
+        InputError: a file cannot be read, or the grids differ.
+    """
+    image = read_image(case.images if len(case.images) > 1 else case.images[0])
     if case.label is None:
         return image, None
     label = read_labels(case.label)

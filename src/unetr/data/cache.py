@@ -1,0 +1,176 @@
+"""Preprocessed cases on disk: read in milliseconds, whatever it took to make them."""
+
+import hashlib
+import json
+import shutil
+import threading
+import time
+import zipfile
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+from jaxtyping import Integer
+from numpy.typing import NDArray
+
+from unetr.data.cases import Case
+from unetr.data.dataset import read_pair
+from unetr.data.placement import preprocess, preprocess_labels
+from unetr.data.plan import Plan
+from unetr.errors import InputError
+from unetr.files import as_input_error
+
+_VERSION = 1
+"""Of the entries; another one makes new entries."""
+_PLAN_FIELDS = frozenset(
+    ("channels", "labels", "regions", "spacing_mm", "orientation", "crop", "normalisation")
+) | {"image_order"}
+_KEPT_VOXELS = 10_000
+"""Foreground voxels kept per class: patches are centred on them."""
+_LABELS_IN_MEMORY = 2_000_000_000
+"""Bytes of uncompressed labels held at once."""
+_ABANDONED_S = 6 * 3600.0
+
+
+@dataclass(frozen=True, eq=False)
+class CachedCase:
+    """A preprocessed case.
+
+    Attributes:
+        image: (channels, x, y, z) float32, mapped from the file: only what is used is read.
+        foreground: Per class that is not background, or per region, up to 10,000 of its voxels
+            (n, 3).
+    """
+
+    image: NDArray[np.float32]
+    foreground: tuple[NDArray[np.int32], ...]
+    _folder: Path
+    _labels: "_Labels"
+
+    @property
+    def labels(self) -> NDArray[Any]:
+        """(x, y, z) class indices or (regions, x, y, z) masks; unpacked when first asked for."""
+        return self._labels.of(self._folder)
+
+
+class CaseCache:
+    """A folder of preprocessed cases, each keyed by its files' content and the plan.
+
+    An entry is made under a temporary name and renamed, so that a killed run leaves none half
+    made, and two processes that make the same one do not meet. A damaged entry is made again.
+
+    Args:
+        folder: Made if missing; may be shared by runs, since the key tells plans apart.
+    """
+
+    def __init__(self, folder: Path, plan: Plan) -> None:
+        self.folder, self.plan = folder, plan
+        fields = plan.model_dump(mode="json", include=set(_PLAN_FIELDS))
+        self._plan_key = json.dumps([_VERSION, fields], sort_keys=True).encode()
+        self._classes = len(plan.regions) or len(plan.labels) - 1
+        self._labels = _Labels(_LABELS_IN_MEMORY)
+        _sweep(folder)
+
+    def get(self, case: Case) -> CachedCase:
+        """The case, preprocessed now if it was not before.
+
+        Raises:
+            InputError: its files cannot be read or do not fit the plan, or the disk is full.
+        """
+        entry = self.folder / f"{case.name}-{self._key(case)}"
+        if entry.is_dir():
+            try:
+                return self._open(entry)
+            except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+                shutil.rmtree(entry, ignore_errors=True)
+        self._make(case, entry)
+        return self._open(entry)
+
+    def _key(self, case: Case) -> str:
+        state = hashlib.blake2b(self._plan_key, digest_size=12)
+        for path in (*case.images, *([case.label] if case.label else [])):
+            try:
+                with path.open("rb") as file:
+                    state.update(hashlib.file_digest(file, "blake2b").digest())
+            except OSError as error:
+                raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+        return state.hexdigest()
+
+    def _open(self, entry: Path) -> CachedCase:
+        image = np.load(entry / "image.npy", mmap_mode="r")
+        with (entry / "foreground.npy").open("rb") as file:
+            rows = np.load(file)
+        foreground = tuple(rows[rows[:, 0] == k, 1:] for k in range(self._classes))
+        if not zipfile.is_zipfile(entry / "labels.npz"):
+            raise ValueError("labels are damaged")
+        return CachedCase(image, foreground, entry, self._labels)
+
+    def _make(self, case: Case, entry: Path) -> None:
+        image, label = read_pair(case)
+        if label is None:
+            raise InputError(f"{case.images[0]}: no labels; training needs them for every case")
+        x, placement = preprocess(self.plan, image)
+        labels = preprocess_labels(self.plan, label, placement)
+        foreground = _foreground(labels, self._classes)
+        part = self.folder / f".part-{uuid4().hex}"
+        try:
+            part.mkdir(parents=True)
+            np.save(part / "image.npy", x)
+            np.savez_compressed(part / "labels.npz", labels=labels)
+            np.save(part / "foreground.npy", foreground)
+            part.rename(entry)
+        except OSError as error:
+            # Another process was first: its entry is as good.
+            if not entry.is_dir():
+                raise as_input_error(self.folder, error) from error
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+
+
+class _Labels:
+    """Uncompressed labels, the least recently used dropped beyond a number of bytes."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most_bytes = most_bytes
+        self._held: OrderedDict[Path, NDArray[Any]] = OrderedDict()
+        self._bytes = 0
+        self._lock = threading.Lock()
+
+    def of(self, entry: Path) -> NDArray[Any]:
+        with self._lock:
+            if entry in self._held:
+                self._held.move_to_end(entry)
+                return self._held[entry]
+        with np.load(entry / "labels.npz") as stored:
+            labels: NDArray[Any] = stored["labels"]
+        with self._lock:
+            if entry not in self._held:
+                self._held[entry] = labels
+                self._bytes += labels.nbytes
+            while self._bytes > self._most_bytes and len(self._held) > 1:
+                self._bytes -= self._held.popitem(last=False)[1].nbytes
+        return labels
+
+
+def _foreground(labels: Integer[np.ndarray, "*r x y z"], classes: int) -> NDArray[np.int32]:
+    """Rows (class, x, y, z): some voxels of each class but the background, or of each region."""
+    masks = labels if labels.ndim == 4 else (labels == k for k in range(1, classes + 1))
+    found = []
+    for number, mask in enumerate(masks):
+        flat = np.flatnonzero(mask)
+        if len(flat) > _KEPT_VOXELS:
+            rng = np.random.default_rng([number, len(flat)])
+            flat = np.sort(rng.choice(flat, _KEPT_VOXELS, replace=False))
+        places = np.unravel_index(flat, labels.shape[-3:])
+        found.append(np.stack([np.full_like(flat, number), *places], axis=1))
+    return np.concatenate(found).astype(np.int32)
+
+
+def _sweep(folder: Path) -> None:
+    """Removes what runs that were killed long ago left half made."""
+    for part in folder.glob(".part-*"):
+        if time.time() - part.stat().st_mtime > _ABANDONED_S:
+            shutil.rmtree(part, ignore_errors=True)

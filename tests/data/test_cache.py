@@ -1,0 +1,196 @@
+"""The cache: what it gives is what preprocessing gives, whatever happened to it before."""
+
+import errno
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from unetr.data import cache as cache_module
+from unetr.data.cache import CaseCache
+from unetr.data.cases import Case
+from unetr.data.placement import preprocess, preprocess_labels
+from unetr.data.plan import Label, Normalisation, Plan, Region
+from unetr.errors import InputError
+from unetr.image import Volume, read_image, read_labels, write_image, write_labels
+
+PLAN = Plan(
+    channels=("CT",),
+    labels=(Label(id=0, name="background"), Label(id=2, name="liver"), Label(id=7, name="spleen")),
+    spacing_mm=(2.0, 2.0, 2.0),
+    patch_voxels=(8, 8, 8),
+    normalisation=(Normalisation(kind="zscore"),),
+)
+
+
+@pytest.fixture
+def case(tmp_path: Path) -> Case:
+    rng = np.random.default_rng(0)
+    array = rng.normal(size=(1, 40, 36, 50)).astype(np.float32)
+    image = Volume(array, np.diag([1.0, 1.0, 1.0, 1.0]))
+    labels = np.zeros(image.shape, np.uint8)
+    labels[4:38, 4:34, 4:26] = 2
+    labels[10:14, 10:14, 30:34] = 7
+    write_image(tmp_path / "a.nii.gz", image)
+    write_labels(tmp_path / "a_seg.nii.gz", labels, image)
+    return Case("a", (tmp_path / "a.nii.gz",), tmp_path / "a_seg.nii.gz")
+
+
+def expected(case: Case, plan: Plan = PLAN) -> tuple[np.ndarray, np.ndarray]:
+    assert case.label is not None
+    x, placement = preprocess(plan, read_image(case.images[0]))
+    return x, preprocess_labels(plan, read_labels(case.label), placement)
+
+
+def test_gives_what_preprocessing_gives(case: Case, tmp_path: Path) -> None:
+    found = CaseCache(tmp_path / "cache", PLAN).get(case)
+    image, labels = expected(case)
+    np.testing.assert_array_equal(found.image, image)
+    np.testing.assert_array_equal(found.labels, labels)
+    assert isinstance(found.image, np.memmap)
+    liver, spleen = found.foreground
+    assert set(map(tuple, spleen)) == set(map(tuple, np.argwhere(labels == 2)))
+    assert len(liver) == (labels == 1).sum()
+    assert (labels[tuple(liver.T)] == 1).all()
+
+
+def test_regions_are_masks(case: Case, tmp_path: Path) -> None:
+    regions = (
+        Region(name="all", members=(2, 7), paint=2),
+        Region(name="spleen", members=(7,), paint=7),
+    )
+    plan = PLAN.model_copy(update={"regions": regions})
+    found = CaseCache(tmp_path / "cache", plan).get(case)
+    np.testing.assert_array_equal(found.labels, expected(case, plan)[1])
+    assert found.labels.shape[0] == len(found.foreground) == 2
+    assert (found.labels[1][tuple(found.foreground[1].T)] == 1).all()
+
+
+def test_many_foreground_voxels_are_thinned_evenly(
+    case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache_module, "_KEPT_VOXELS", 500)
+    liver, _ = CaseCache(tmp_path / "cache", PLAN).get(case).foreground
+    again, _ = CaseCache(tmp_path / "other", PLAN).get(case).foreground
+    assert len(liver) == 500
+    np.testing.assert_array_equal(liver, again)
+    everywhere = np.argwhere(expected(case)[1] == 1)
+    np.testing.assert_allclose(liver.mean(axis=0), everywhere.mean(axis=0), atol=0.7)
+
+
+def count_made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    made: list[str] = []
+    real = cache_module.preprocess
+
+    def counting(plan: Plan, volume: Volume) -> Any:
+        made.append(volume.source)
+        return real(plan, volume)
+
+    monkeypatch.setattr(cache_module, "preprocess", counting)
+    return made
+
+
+def test_second_time_is_read(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = count_made(monkeypatch)
+    for _ in range(2):
+        CaseCache(tmp_path / "cache", PLAN).get(case)
+    assert len(made) == 1
+    # What does not change the input does not change the key.
+    CaseCache(tmp_path / "cache", PLAN.model_copy(update={"overlap": 0.75})).get(case)
+    assert len(made) == 1
+    CaseCache(tmp_path / "cache", PLAN.model_copy(update={"spacing_mm": (2.0, 2.0, 3.0)})).get(case)
+    assert len(made) == 2
+
+
+def test_changed_content_is_made_again(case: Case, tmp_path: Path) -> None:
+    assert case.label is not None
+    cache = CaseCache(tmp_path / "cache", PLAN)
+    before = cache.get(case).labels.copy()
+    image = read_image(case.images[0])
+    stamp = case.label.stat()
+    write_labels(case.label, np.full(image.shape, 7, np.uint8), image)
+    os.utime(case.label, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    assert (cache.get(case).labels == 2).all()
+    assert not np.array_equal(before, cache.get(case).labels)
+
+
+@pytest.mark.parametrize("file", ["image.npy", "labels.npz", "foreground.npy"])
+@pytest.mark.parametrize("harm", ["truncated", "missing"])
+def test_damaged_entry_is_made_again(case: Case, tmp_path: Path, file: str, harm: str) -> None:
+    folder = tmp_path / "cache"
+    CaseCache(folder, PLAN).get(case)
+    (path,) = folder.glob(f"*/{file}")
+    if harm == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:-400])
+    found = CaseCache(folder, PLAN).get(case)
+    image, labels = expected(case)
+    np.testing.assert_array_equal(found.image, image)
+    np.testing.assert_array_equal(found.labels, labels)
+
+
+def test_two_at_once(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both make the entry; the one that comes second takes the other's."""
+    both = threading.Barrier(2)
+    real = cache_module.preprocess_labels
+
+    def together(*arguments: Any) -> Any:
+        both.wait(timeout=20)
+        return real(*arguments)
+
+    monkeypatch.setattr(cache_module, "preprocess_labels", together)
+    found: list[Any] = []
+    threads = [
+        threading.Thread(
+            target=lambda: found.append(CaseCache(tmp_path / "cache", PLAN).get(case).image)
+        )
+        for _ in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 2
+    np.testing.assert_array_equal(found[0], found[1])
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+
+
+def test_full_disk_is_one_line(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(cache_module.np, "savez_compressed", full)
+    with pytest.raises(InputError, match="the disk is full; free some space"):
+        CaseCache(tmp_path / "cache", PLAN).get(case)
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_killed_long_ago_is_swept_and_a_run_beside_is_not(case: Case, tmp_path: Path) -> None:
+    old, fresh = tmp_path / "cache/.part-old", tmp_path / "cache/.part-fresh"
+    for part in (old, fresh):
+        part.mkdir(parents=True)
+    os.utime(old, (0, 0))
+    CaseCache(tmp_path / "cache", PLAN).get(case)
+    assert fresh.exists()
+    assert not old.exists()
+
+
+def test_labels_beyond_the_limit_are_unpacked_again(case: Case, tmp_path: Path) -> None:
+    cache = CaseCache(tmp_path / "cache", PLAN)
+    cache._labels._most_bytes = 1
+    other = CaseCache(tmp_path / "cache", PLAN.model_copy(update={"spacing_mm": (3.0, 3.0, 3.0)}))
+    other._labels = cache._labels
+    first, second = cache.get(case), other.get(case)
+    kept = first.labels.copy()
+    assert second.labels.shape != kept.shape
+    assert len(cache._labels._held) == 1
+    np.testing.assert_array_equal(first.labels, kept)
+
+
+def test_case_without_labels(case: Case, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no labels; training needs them"):
+        CaseCache(tmp_path / "cache", PLAN).get(Case("a", case.images))
