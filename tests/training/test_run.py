@@ -166,12 +166,12 @@ def test_what_cannot_be_trained_is_told_in_one_line(order, tmp_path):
 def test_minutes_take_the_place_of_the_recipes_steps(order):
     from unetr.training.prepare import resolve
 
-    training = resolve(replace(order, max_steps=None, max_minutes=7)).training
-    assert (training.max_steps, training.max_minutes) == (None, 7)
+    training = resolve(replace(order, max_steps=None, max_minutes=7.0)).training
+    assert (training.max_steps, training.max_minutes) == (None, 7.0)
     training = resolve(replace(order, max_steps=None)).training
     assert (training.max_steps, training.max_minutes) == (5000, None)
-    both = resolve(replace(order, max_steps=9, max_minutes=7)).training
-    assert (both.max_steps, both.max_minutes) == (9, 7)
+    both = resolve(replace(order, max_steps=9, max_minutes=7.0)).training
+    assert (both.max_steps, both.max_minutes) == (9, 7.0)
 
 
 @pytest.mark.slow

@@ -87,7 +87,7 @@ def _score(dataset: Dataset, cases: Sequence[Case], folder: Path) -> dict[str, A
     scores = {}
     for case, (found, reference, _) in zip(cases, _pairs(dataset, cases, folder), strict=True):
         scores[case.name] = dice_scores(dataset, found, reference)
-    return asdict(summarised(scores, scored_names(dataset), 0))
+    return asdict(summarised(scores, scored_names(dataset), 0.0))
 
 
 def _write_processed(
