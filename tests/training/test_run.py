@@ -78,6 +78,16 @@ def test_the_run_folder_is_complete(finished):
     assert [label.id for label in model.plan.labels] == [0, 7, 20]
 
 
+def test_validation_is_written_with_its_scores(finished):
+    folder, scores = finished[0] / "validation", read_manifest(finished[0]).scores
+    (name,) = read_manifest(finished[0]).validation
+    assert (folder / "predictions" / f"{name}.nii.gz").exists()
+    assert json.loads((folder / "summary.json").read_text())["dice"] == scores["dice"]
+    header, row = (folder / "cases.csv").read_text().splitlines()
+    assert header.startswith("case,")
+    assert row.startswith(name)
+
+
 def test_the_resolved_recipe_is_whole_and_reads_back(finished):
     folder, _ = finished
     recipe, plan = load_recipe(folder / "recipe.toml"), read_manifest(folder).plan

@@ -1,5 +1,7 @@
 """The end of a run: post-processing chosen, validation scored in full, the model completed."""
 
+import csv
+import json
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,6 +12,7 @@ from typing import Any
 from unetr.checkpoint.model import load_model, save_model
 from unetr.data.cases import Case, Dataset
 from unetr.data.plan import Postprocessing
+from unetr.files import written_whole
 from unetr.image import read_labels, write_labels
 from unetr.inference.postprocess import postprocess
 from unetr.training.folder import Manifest, now, write_manifest
@@ -51,6 +54,7 @@ def finish(run: Path, manifest: Manifest, validator: Validator, watcher: Watcher
     labelled = run / "validation" / "predictions"
     _write_processed(dataset, cases, raw, labelled, rules)
     scores = _score(dataset, cases, labelled)
+    _write_scores(run / "validation", scores, gains)
     best.plan = best.plan.model_copy(update={"postprocessing": rules})
     best.provenance |= {
         "dice": scores["dice"],
@@ -81,6 +85,17 @@ def _pairs(
     for case, volume, reference in read_ahead(dataset, cases):
         found = read_labels(folder / f"{case.name}.nii.gz")
         yield found.array[0], reference.array[0], volume.spacing_mm
+
+
+def _write_scores(folder: Path, scores: dict[str, Any], gains: dict[str, float]) -> None:
+    """summary.json with the means, cases.csv with a row per case."""
+    with written_whole(folder / "summary.json") as part:
+        content = scores | {"definition": "Dice on the scan's own grid", "postprocessing": gains}
+        part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    with written_whole(folder / "cases.csv") as part, part.open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["case", "dice"])
+        table.writerows(scores["cases"].items())
 
 
 def _score(dataset: Dataset, cases: Sequence[Case], folder: Path) -> dict[str, Any]:

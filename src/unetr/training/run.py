@@ -129,7 +129,8 @@ def run_fold(
         resume=resumed,
         tensorboard=order.tensorboard,
     )
-    job.validation_s = validator.estimate_s()
+    if recipe.validation.times > 1 or recipe.training.max_minutes is not None:
+        job.validation_s = validator.estimate_s()
     if recipe.training.max_minutes is not None:
         job.finish_s = finish_estimate_s(dataset, validation)
         if not resumed:
