@@ -47,6 +47,22 @@ def test_what_is_saved_is_loaded(tmp_path, model):
         assert torch.equal(loaded.network(x), model.network(x))
 
 
+def test_parts_under_two_names_are_kept_once_and_loaded_for_both(tmp_path):
+    config = {
+        "spatial_dims": 3, "in_channels": 1, "out_channels": 3, "filters": [4, 8, 8],
+        "kernel_size": [3, 3, 3], "strides": [1, 2, 2], "upsample_kernel_size": [2, 2],
+    }  # fmt: skip
+    torch.manual_seed(1)
+    network = build_network("dynunet", config).eval()
+    save_model(tmp_path / "m.safetensors", Model(network, plan(), name="dynunet", config=config))
+    loaded = load_model(tmp_path / "m.safetensors").network
+    x = torch.randn(1, 1, 16, 16, 16)
+    assert torch.equal(loaded(x), network(x))
+    unique = sum(parameter.numel() for parameter in network.parameters())
+    assert sum(parameter.numel() for parameter in loaded.parameters()) == unique
+    assert (tmp_path / "m.safetensors").stat().st_size < 4 * unique * 1.5
+
+
 def test_loaded_weights_can_be_trained_and_the_file_replaced(tmp_path, model):
     save_model(tmp_path / "m.safetensors", model)
     loaded = load_model(tmp_path / "m.safetensors")

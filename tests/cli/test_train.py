@@ -40,7 +40,7 @@ def data(tmp_path_factory):
 def test_it_learns_phantoms_it_never_saw(tmp_path):
     """Dice above 0.95 in about a minute; then the model predicts with the data set gone."""
     data = write_phantoms(tmp_path / "data")
-    done = finished(train(data, tmp_path / "run", "--max-steps", 140, settings=SMALL))
+    done = finished(train(data, tmp_path / "run", "--max-steps", 120, settings=SMALL))
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == str(tmp_path / "run" / "model.safetensors")
     assert "4 cases train, 2 validate" in done.stderr
@@ -107,9 +107,9 @@ def test_a_loss_that_is_not_finite_ends_with_code_1(tmp_path, data):
 @pytest.mark.slow
 def test_the_run_ends_within_its_minutes(tmp_path, data):
     began = time.monotonic()
-    done = finished(train(data, tmp_path / "run", "--max-minutes", 0.5))
+    done = finished(train(data, tmp_path / "run", "--max-minutes", 0.4))
     assert done.returncode == 0, done.stderr
-    assert time.monotonic() - began < 30 + 5  # the minutes begin when Python has started
+    assert time.monotonic() - began < 24 + 5  # the minutes begin when Python has started
     manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
     assert manifest["status"] == "finished"
     assert len(manifest["scores"]["cases"]) == 2

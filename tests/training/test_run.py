@@ -97,6 +97,17 @@ def test_the_resolved_recipe_is_whole_and_reads_back(finished):
     assert (recipe.training.batch, recipe.training.precision) == (2, "fp32")
 
 
+@pytest.mark.parametrize("name", ["unetr-modern", "dynunet", "segresnet", "swinunetr"])
+def test_other_networks_go_the_same_way(data, tmp_path, name):
+    width = {"unetr-modern": 4, "dynunet": 4, "segresnet": 8, "swinunetr": 12}[name]
+    settings = (*FAST, f"network.feature_size={width}")
+    order = Order(data, tmp_path / "run", settings=settings, network=name, max_steps=1)
+    run(order)
+    model = load_model(order.run)
+    assert model.name == name.removesuffix("-modern")
+    assert read_manifest(order.run).status == "finished"
+
+
 def test_validation_cases_shape_nothing(finished, data):
     """The fingerprint is of the training cases alone."""
     from unetr.data.dataset import open_dataset

@@ -61,7 +61,8 @@ def save_model(path: str | Path, model: Model) -> None:
         InputError: the folder cannot be written to, or the disk is full.
     """
     metadata = {METADATA_KEY: model.header.to_json()}
-    weights = {key: value.contiguous() for key, value in model.network.state_dict().items()}
+    state, first = model.network.state_dict(), first_names(model.network)
+    weights = {key: value.contiguous() for key, value in state.items() if first[key] == key}
     with written_whole(Path(path)) as part:
         try:
             save_file(weights, part, metadata)
@@ -88,6 +89,9 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> Model:
     network = _without_initialisation(header.network)
     try:
         weights = load_file(path, device=str(device))
+        for key, original in first_names(network).items():
+            if original in weights:
+                weights.setdefault(key, weights[original])
         network.load_state_dict(weights, assign=True)
     except (SafetensorError, RuntimeError) as error:
         reason = " ".join(str(error).split())
@@ -102,6 +106,14 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> Model:
         name=header.network.name,
         config=header.network.config,
     )
+
+
+def first_names(network: nn.Module) -> dict[str, str]:
+    """Each name in the network's state, to the first name of the same tensor: MONAI's DynUNet has
+    most of its parts under two names, and a safetensors file holds a tensor under one."""
+    seen: dict[int, str] = {}
+    names = network.state_dict(keep_vars=True).items()
+    return {name: seen.setdefault(id(tensor), name) for name, tensor in names}
 
 
 def _without_initialisation(network: NetworkConfig) -> nn.Module:
