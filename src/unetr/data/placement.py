@@ -208,10 +208,13 @@ def restore(
     """
     restorer = Restorer(plan, placement, probabilities)
     if scores.ndim == 3:
-        # Each class as a score of 0 or 1, one plane at a time.
+        # Each class as a score of 0 or 1, one plane at a time. Voxels that are half background were
+        # given to it by `preprocess_labels`; on the way back they go to the structure, so that a
+        # round trip neither shrinks nor grows it.
         classes = torch.arange(len(plan.labels))[:, None, None, None]
+        weight = torch.where(classes == 0, 1 - 1e-4, 1.0)
         for plane in torch.as_tensor(scores):
-            restorer.push((plane == classes).float())
+            restorer.push((plane == classes) * weight)
     else:
         restorer.push(torch.as_tensor(scores))
     restored = restorer.finish()
