@@ -1,0 +1,101 @@
+"""The record of a prediction run, beside its outputs: what computed them, and how."""
+
+import importlib.metadata
+import json
+import os
+import platform
+import resource
+import sys
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from unetr.files import written_whole
+from unetr.image import image_suffix
+from unetr.inference.cases import Outcome
+from unetr.inference.predictor import Predictor
+
+
+def manifest_path(out: Path, part: str | None) -> Path:
+    """`manifest.json` in the folder of outputs; beside a single file, and for a part of the cases,
+    a name of its own, so that runs side by side do not overwrite each other's."""
+    if image_suffix(out):
+        return out.with_name(out.name.removesuffix(image_suffix(out)) + ".manifest.json")
+    if part is None and int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        part = f"{int(os.environ['RANK']) + 1}/{os.environ['WORLD_SIZE']}"
+    return out / ("manifest.json" if part is None else f"manifest-{part.replace('/', '-of-')}.json")
+
+
+def write_manifest(path: Path, predictor: Predictor, outcomes: Iterable[Outcome]) -> None:
+    """Writes the record. Cases of an earlier run that this one skipped keep their entry.
+
+    `peak_memory_gb` is the most this process ever held.
+    """
+    cases = _earlier(path)
+    for outcome in outcomes:
+        name = outcome.job.case.name
+        if outcome.status != "skipped" or name not in cases:
+            cases[name] = _case(outcome)
+    content = {**_run(predictor), "cases": cases}
+    with written_whole(path) as part:
+        part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def peak_memory_gb() -> float:
+    """The most memory this process ever held."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1e9 if sys.platform == "darwin" else peak * 1024 / 1e9
+
+
+def _run(predictor: Predictor) -> dict[str, Any]:
+    engine = predictor.engine
+    return {
+        "written": datetime.now(UTC).isoformat(timespec="seconds"),
+        "models": [
+            {"file": one.source, "network": one.header.network.name} for one in predictor.engines
+        ],
+        "engine": engine.name,
+        "precision": engine.precision,
+        "device": str(engine.device),
+        "threads": torch.get_num_threads(),
+        "mirrorings": len(predictor.mirrors),
+        "overlap": predictor.overlap,
+        "blend": predictor.blend,
+        "peak_memory_gb": round(peak_memory_gb(), 3),
+        "versions": {"python": platform.python_version(), **_versions()},
+    }
+
+
+def _versions() -> dict[str, str]:
+    packages = ("unetr", "torch", "numpy", "nibabel", "openvino", "onnxruntime")
+    found = {}
+    for name in packages:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _case(outcome: Outcome) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "images": [str(path) for path in outcome.job.case.images],
+        "output": str(outcome.job.output),
+        "status": outcome.status,
+    }
+    if outcome.seconds:
+        entry["seconds"] = {step: round(value, 3) for step, value in outcome.seconds.items()}
+    if outcome.error:
+        entry["error"] = outcome.error
+    return entry
+
+
+def _earlier(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))["cases"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return found if isinstance(found, dict) else {}
