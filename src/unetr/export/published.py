@@ -1,0 +1,64 @@
+"""What the published MONAI UNETR checkpoints segment; the checkpoints themselves do not say."""
+
+from dataclasses import dataclass
+
+from unetr.data.plan import Label, Region
+
+_ORGANS = (
+    "background",
+    "spleen",
+    "right kidney",
+    "left kidney",
+    "gallbladder",
+    "oesophagus",
+    "liver",
+    "stomach",
+    "aorta",
+    "inferior vena cava",
+    "portal and splenic veins",
+    "pancreas",
+    "right adrenal gland",
+    "left adrenal gland",
+)
+_TUMOUR = ("background", "oedema", "non-enhancing tumour", "enhancing tumour")
+
+
+@dataclass(frozen=True)
+class Task:
+    """Channels in, structures out.
+
+    Attributes:
+        outputs: For each of our outputs the checkpoint's: MONAI's brain tumour networks give
+            tumour core, whole tumour, enhancing tumour, and regions are painted from the outside
+            in.
+        window_hu: Of the intensities, where the recipe takes them from the training data.
+    """
+
+    channels: tuple[str, ...]
+    labels: tuple[Label, ...]
+    regions: tuple[Region, ...] = ()
+    outputs: tuple[int, ...] | None = None
+    window_hu: tuple[float, float] | None = None
+
+
+def _labels(names: tuple[str, ...]) -> tuple[Label, ...]:
+    return tuple(Label(id=index, name=name) for index, name in enumerate(names))
+
+
+_BTCV = Task(("CT",), _labels(_ORGANS))
+TASKS = {
+    "btcv": _BTCV,
+    "btcv-monai": _BTCV,
+    # MONAI's spleen tutorial: the 5th and 95th percentiles of the data set's foreground.
+    "msd-spleen": Task(("CT",), _labels(("background", "spleen")), window_hu=(-57.0, 164.0)),
+    "msd-brain-tumour": Task(
+        ("FLAIR", "T1w", "T1gd", "T2w"),
+        _labels(_TUMOUR),
+        (
+            Region(name="whole tumour", members=(1, 2, 3), paint=1),
+            Region(name="tumour core", members=(2, 3), paint=2),
+            Region(name="enhancing tumour", members=(3,), paint=3),
+        ),
+        outputs=(1, 0, 2),
+    ),
+}
