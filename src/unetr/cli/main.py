@@ -5,7 +5,12 @@ from typing import Annotated
 
 import typer
 
+from unetr.cli.export import export
+from unetr.cli.import_monai import import_monai
+from unetr.cli.info import info
 from unetr.cli.inspect import inspect
+from unetr.cli.predict import predict
+from unetr.cli.train import train
 
 app = typer.Typer(
     name="unetr",
@@ -24,6 +29,11 @@ def options(
 
 
 app.command("inspect")(inspect)
+app.command("train")(train)
+app.command("predict")(predict)
+app.command("export")(export)
+app.command("import-monai")(import_monai)
+app.command("info")(info)
 
 
 def main() -> None:

@@ -1,0 +1,101 @@
+"""The verb `unetr import-monai`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from unetr.data.plan import Plan
+
+
+def import_monai(
+    checkpoint: Annotated[Path, typer.Argument(help="A MONAI UNETR checkpoint (.pt, .pth).")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Model file to write.")],
+    recipe: Annotated[
+        str,
+        typer.Option(
+            "--recipe",
+            help="Whose plan it takes: btcv, btcv-monai, msd-spleen or msd-brain-tumour.",
+        ),
+    ],
+) -> None:
+    """Make a model file of a MONAI UNETR checkpoint.
+
+    Example: unetr import-monai UNETR_model_best_acc.pth -o btcv.safetensors --recipe btcv-monai
+    """
+    import torch
+
+    from unetr.checkpoint import Model, save_model
+    from unetr.errors import InputError
+    from unetr.export.published import TASKS
+    from unetr.model import import_monai as convert
+
+    plan = _plan(recipe)
+    try:
+        network = convert(_read(checkpoint))
+    except ValueError as error:
+        raise InputError(f"{checkpoint}: {error}") from error
+    sizes = (network.config["in_channels"], network.config["out_channels"])
+    if sizes != (len(plan.channels), plan.out_channels):
+        raise InputError(
+            f"{checkpoint}: {sizes[0]} -> {sizes[1]} channels, but recipe {recipe} has "
+            f"{len(plan.channels)} -> {plan.out_channels}; choose the recipe it was trained by"
+        )
+    if outputs := TASKS[recipe].outputs:
+        with torch.no_grad():
+            for parameter in network.decoder.get_submodule("head").parameters():
+                parameter.copy_(parameter[list(outputs)].clone())
+    provenance = {"imported_from": checkpoint.name, "format": "MONAI UNETR", "recipe": recipe}
+    save_model(out, Model(network, plan, provenance))
+    typer.echo(str(out))
+
+
+def _read(checkpoint: Path) -> Any:
+    """The pickled tensors of a checkpoint; nothing else in a pickle is ever loaded."""
+    import pickle
+
+    import torch
+
+    from unetr.errors import InputError
+
+    try:
+        return torch.load(checkpoint, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise InputError(f"{checkpoint}: cannot be read ({error.strerror or error})") from error
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        raise InputError(
+            f"{checkpoint}: not a checkpoint of plain tensors, which alone is safe to load; "
+            "save its state_dict() with torch.save"
+        ) from error
+
+
+def _plan(name: str) -> "Plan":
+    """The plan of a published network: the recipe's grid and intensities, the task's labels."""
+    from unetr.data.plan import Crop, Normalisation, Plan
+    from unetr.errors import InputError
+    from unetr.export.published import TASKS
+    from unetr.training.recipe import load_recipe
+
+    if name not in TASKS:
+        raise InputError(f"--recipe {name}: not a published task; known are {', '.join(TASKS)}")
+    task, data = TASKS[name], load_recipe(name).data
+    assert data.spacing_mm is not None
+    assert data.patch_voxels is not None
+    how = Normalisation(kind="zscore", over="nonzero")
+    if data.normalisation != "zscore-nonzero":
+        low, high = task.window_hu or data.window_hu
+        how = Normalisation(kind="range", low=low, high=high)
+    return Plan(
+        channels=task.channels,
+        labels=task.labels,
+        regions=task.regions,
+        orientation=data.orientation or "RAS",
+        spacing_mm=data.spacing_mm,
+        patch_voxels=data.patch_voxels,
+        token_voxels=data.token_voxels or (16, 16, 16),
+        crop=data.crop or Crop(),
+        normalisation=(how,) * len(task.channels),
+        overlap=0.5 if data.overlap is None else data.overlap,
+        blend=data.blend or "gaussian",
+    )

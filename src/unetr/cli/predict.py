@@ -1,0 +1,213 @@
+"""The verb `unetr predict`."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from unetr.inference.cases import Outcome
+    from unetr.inference.predictor import OnWindow, Predictor
+
+MODEL_SUFFIXES = (".safetensors", ".onnx", ".xml", ".pt", ".pth", ".ckpt")
+
+
+class EngineChoice(StrEnum):
+    """What computes the network."""
+
+    auto = "auto"
+    torch = "torch"
+    openvino = "openvino"
+    onnx = "onnx"
+
+
+class PrecisionChoice(StrEnum):
+    """What it computes in."""
+
+    auto = "auto"
+    fp32 = "fp32"
+    bf16 = "bf16"
+
+
+class BlendChoice(StrEnum):
+    """How overlapping windows are weighed."""
+
+    gaussian = "gaussian"
+    constant = "constant"
+
+
+def predict(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="MODEL... INPUT...",
+            help="Model files or run folders (several are averaged), then scans, folders of scans "
+            "or data sets.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option("-o", "--out", help="A file for one scan, or a folder.")],
+    engine: Annotated[
+        EngineChoice, typer.Option(help="What computes the network; auto: the fastest installed.")
+    ] = EngineChoice.auto,
+    precision: Annotated[
+        PrecisionChoice, typer.Option(help="auto: bf16 where the machine computes in it.")
+    ] = PrecisionChoice.auto,
+    device: Annotated[str, typer.Option(help="Such as cpu, cuda, cuda:1.")] = "auto",
+    tta: Annotated[bool, typer.Option("--tta", help="Average over the plan's mirrorings.")] = False,
+    overlap: Annotated[
+        float | None, typer.Option(help="Of neighbouring windows; default: the plan's.")
+    ] = None,
+    blend: Annotated[
+        BlendChoice | None, typer.Option(help="Of overlapping windows; default: the plan's.")
+    ] = None,
+    probabilities: Annotated[
+        bool, typer.Option("--probabilities", help="Also write them, 4D, 16 bits.")
+    ] = False,
+    uncertainty: Annotated[
+        bool,
+        typer.Option(
+            "--uncertainty",
+            help="Also write the entropy; with several models or --tta also the mutual "
+            "information, as second volume.",
+        ),
+    ] = False,
+    attention: Annotated[
+        int | None,
+        typer.Option(metavar="LAYER", help="Also write attention rolled out up to that block."),
+    ] = None,
+    max_memory: Annotated[
+        float | None, typer.Option(metavar="GB", help="Default: what the machine has free.")
+    ] = None,
+    shard: Annotated[
+        str | None, typer.Option(metavar="I/N", help="Predict the Ith of N parts of the scans.")
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Predict finished scans again.")
+    ] = False,
+) -> None:
+    """Segment scans.
+
+    Example: unetr predict run/model.safetensors scans/ -o segmentations
+    """
+    from unetr.inference.cases import plan_jobs, predict_cases
+    from unetr.inference.cases import shard as part_of
+    from unetr.inference.exported import load_any
+    from unetr.inference.manifest import manifest_path, write_manifest
+    from unetr.inference.predictor import Predictor
+
+    models, inputs = split(paths)
+    members = [load_any(path) for path in models]
+    jobs = plan_jobs(inputs, out, len(members[0].header.plan.channels))
+    jobs = part_of(jobs, shard)
+    predictor = Predictor(
+        members,
+        engine=engine.value,
+        precision=precision.value,
+        device=device,
+        tta=tta,
+        overlap=overlap,
+        blend=blend.value if blend else None,
+        max_memory_gb=max_memory,
+        probabilities=probabilities,
+        uncertainty=uncertainty,
+        attention_layer=attention,
+    )
+    del members
+    typer.echo(describe(predictor, len(jobs)), err=True)
+    outcomes: list[Outcome] = []
+    try:
+        with _progress(len(jobs)) as (on_window, told):
+            for outcome in predict_cases(predictor, jobs, overwrite=overwrite, on_window=on_window):
+                outcomes.append(outcome)
+                told(outcome)
+    finally:
+        if outcomes:
+            write_manifest(manifest_path(out, shard), predictor, outcomes)
+    _finish(outcomes)
+
+
+def split(paths: "list[Path]") -> "tuple[list[Path], list[Path]]":
+    """The leading paths that are models, and the rest.
+
+    Raises:
+        InputError: no model first, or nothing after the models.
+    """
+    from unetr.errors import InputError
+
+    count = next((i for i, path in enumerate(paths) if not _is_model(path)), len(paths))
+    if count == 0:
+        raise InputError(f"{paths[0]}: not a model; name model files first, then scans")
+    if count == len(paths):
+        raise InputError(f"no scan is given after {paths[-1]}; name files or folders to predict")
+    return paths[:count], paths[count:]
+
+
+def _is_model(path: "Path") -> bool:
+    if path.is_dir():
+        return any((path / f"model{suffix}").exists() for suffix in MODEL_SUFFIXES[:3])
+    return path.suffix in MODEL_SUFFIXES
+
+
+def describe(predictor: "Predictor", cases: int) -> str:
+    """One line: what computes how many scans."""
+    one = predictor.engine
+    members = "1 model" if len(predictor.engines) == 1 else f"{len(predictor.engines)} models"
+    views = f", {len(predictor.mirrors)} mirrorings" if len(predictor.mirrors) > 1 else ""
+    scans = "1 scan" if cases == 1 else f"{cases} scans"
+    return f"{scans}, {members}, engine {one.name}, {one.precision} on {one.device}{views}"
+
+
+@contextmanager
+def _progress(total: int) -> "Iterator[tuple[OnWindow, Callable[[Outcome], None]]]":
+    """A bar over the windows of the current scan, and a line per outcome, both on stderr."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
+        task = bar.add_task("windows")
+        finished = 0
+
+        def on_window(done: int, windows: int) -> None:
+            bar.update(task, completed=done, total=windows)
+
+        def told(outcome: "Outcome") -> None:
+            nonlocal finished
+            finished += 1
+            line = f"[{finished}/{total}] {_line(outcome)}"
+            if console.is_terminal:
+                console.print(line, markup=False)
+            else:
+                typer.echo(line, err=True)
+
+        yield on_window, told
+
+
+def _line(outcome: "Outcome") -> str:
+    name = outcome.job.case.name
+    if outcome.status == "skipped":
+        return f"{name}: already there ({outcome.job.output}); --overwrite predicts it again"
+    if outcome.status == "failed":
+        return f"{name}: failed: {outcome.error}"
+    return f"{name}: {outcome.job.output} ({sum(outcome.seconds.values()):.1f} s)"
+
+
+def _finish(outcomes: "list[Outcome]") -> None:
+    """Names what failed, and exits with 1 then."""
+    failed = [one for one in outcomes if one.status == "failed"]
+    skipped = sum(one.status == "skipped" for one in outcomes)
+    if skipped:
+        typer.echo(f"{skipped} already finished and skipped", err=True)
+    if failed:
+        typer.echo(f"{len(failed)} of {len(outcomes)} failed:", err=True)
+        for one in failed:
+            typer.echo(f"  {one.job.case.name}: {one.error}", err=True)
+        raise typer.Exit(1)

@@ -1,0 +1,190 @@
+"""Many scans: names, shards, skipping, failures, interrupts; files are whole or not there."""
+
+import json
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from unetr.errors import InputError
+from unetr.inference.cases import plan_jobs, predict_cases, shard
+from unetr.inference.manifest import manifest_path, write_manifest
+from unetr.inference.outputs import output_paths
+from unetr.inference.predictor import Predictor
+
+
+def write_scan(path, seed=0, size=(20, 24, 28)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    array = np.random.default_rng(seed).normal(0, 0.1, size)
+    array[4:8, 4:8, 4:8] = array[14:18, 16:20, 20:24] = 3
+    affine = np.diag([-1.0, 1.0, 1.0, 1.0])
+    affine[:3, 3] = seed
+    nib.save(nib.Nifti1Image(array.astype(np.float32), affine), path)
+
+
+@pytest.fixture
+def predictor(octants):
+    return Predictor(octants, engine="torch", precision="fp32", device="cpu")
+
+
+@pytest.fixture
+def scans(tmp_path):
+    folder = tmp_path / "scans"
+    for index in range(3):
+        write_scan(folder / f"case{index}_0000.nii.gz", index)
+    return folder
+
+
+def test_names_follow_the_input(tmp_path, scans):
+    write_scan(tmp_path / "plain.nii")
+    jobs = plan_jobs([scans, tmp_path / "plain.nii"], tmp_path / "out", 1)
+    assert [job.output.name for job in jobs] == [
+        *[f"case{i}.nii.gz" for i in range(3)],
+        "plain.nii",
+    ]
+    (one,) = plan_jobs([tmp_path / "plain.nii"], tmp_path / "a.nii.gz", 1)
+    assert one.output == tmp_path / "a.nii.gz"
+
+
+def test_wrong_calls(tmp_path, scans):
+    with pytest.raises(InputError, match="one file for 3 scans"):
+        plan_jobs([scans], tmp_path / "out.nii.gz", 1)
+    with pytest.raises(InputError, match="different folders"):
+        plan_jobs([scans, scans], tmp_path / "out", 1)
+    write_scan(tmp_path / "plain.nii.gz")
+    with pytest.raises(InputError, match="is the scan itself"):
+        plan_jobs([tmp_path / "plain.nii.gz"], tmp_path, 1)
+
+
+def test_shards_share_the_cases(tmp_path, scans, monkeypatch):
+    jobs = plan_jobs([scans], tmp_path / "out", 1)
+    assert [*shard(jobs, "1/2"), *shard(jobs, "2/2")] == [jobs[0], jobs[2], jobs[1]]
+    assert shard(jobs, None) == jobs
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert shard(jobs, None) == [jobs[1]]
+    for wrong in ("0/2", "3/2", "half"):
+        with pytest.raises(InputError, match="I/N"):
+            shard(jobs, wrong)
+
+
+def test_folder_is_predicted_and_recorded(tmp_path, scans, predictor):
+    out = tmp_path / "out"
+    outcomes = list(predict_cases(predictor, plan_jobs([scans], out, 1)))
+    assert [one.status for one in outcomes] == ["done"] * 3
+    for index in range(3):
+        scan = nib.load(scans / f"case{index}_0000.nii.gz")
+        labels = nib.load(out / f"case{index}.nii.gz")
+        assert labels.get_data_dtype() == np.uint8
+        assert np.array_equal(labels.affine, scan.affine)
+        bright = np.asarray(scan.dataobj) > 1
+        assert np.array_equal(np.asarray(labels.dataobj) > 0, bright)
+    write_manifest(manifest_path(out, None), predictor, outcomes)
+    content = json.loads((out / "manifest.json").read_text())
+    assert (content["engine"], content["precision"]) == ("torch", "fp32")
+    assert set(content["cases"]) == {"case0", "case1", "case2"}
+    assert content["cases"]["case0"]["seconds"]["windows"] > 0
+    assert content["peak_memory_gb"] > 0.1
+    assert not list(out.glob(".part*"))
+
+
+def test_finished_ones_are_skipped_and_keep_their_record(tmp_path, scans, predictor):
+    out = tmp_path / "out"
+    jobs = plan_jobs([scans], out, 1)
+    path = manifest_path(out, None)
+    write_manifest(path, predictor, list(predict_cases(predictor, jobs[:1])))
+    before = (out / "case0.nii.gz").read_bytes()
+    outcomes = list(predict_cases(predictor, jobs))
+    assert [one.status for one in outcomes] == ["skipped", "done", "done"]
+    assert (out / "case0.nii.gz").read_bytes() == before
+    write_manifest(path, predictor, outcomes)
+    assert json.loads(path.read_text())["cases"]["case0"]["status"] == "done"
+    again = list(predict_cases(predictor, jobs, overwrite=True))
+    assert [one.status for one in again] == ["done"] * 3
+
+
+def test_a_failing_case_does_not_stop_the_rest(tmp_path, scans, predictor):
+    broken = scans / "case1_0000.nii.gz"
+    broken.write_bytes(broken.read_bytes()[:200])
+    outcomes = list(predict_cases(predictor, plan_jobs([scans], tmp_path / "out", 1)))
+    found = {one.job.case.name: one for one in outcomes}
+    assert {name: one.status for name, one in found.items()} == {
+        "case0": "done",
+        "case1": "failed",
+        "case2": "done",
+    }
+    assert "case1_0000.nii.gz" in found["case1"].error
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "case0.nii.gz",
+        "case2.nii.gz",
+    ]
+
+
+def test_a_folder_that_cannot_be_written_fails_each_case(tmp_path, scans, predictor):
+    (tmp_path / "file").write_text("")
+    jobs = plan_jobs([scans], tmp_path / "file" / "out", 1)
+    outcomes = list(predict_cases(predictor, jobs))
+    assert [one.status for one in outcomes] == ["failed"] * 3
+    assert "cannot be written" in outcomes[0].error
+
+
+def test_an_interrupt_leaves_whole_outputs_only(tmp_path, scans, predictor):
+    calls = []
+
+    def interrupted(volume, on_window=None):
+        calls.append(volume)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return predictor(volume)
+
+    double = replace_call(predictor, interrupted)
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        list(predict_cases(double, plan_jobs([scans], out, 1)))
+    assert [path.name for path in out.iterdir()] == ["case0.nii.gz"]
+    assert np.asarray(nib.load(out / "case0.nii.gz").dataobj).any()
+
+
+def replace_call(predictor, call):
+    """A predictor that is called by `call` instead."""
+
+    class Double(Predictor):
+        def __init__(self):
+            self.__dict__.update(predictor.__dict__)
+
+        def __call__(self, volume, on_window=None):
+            return call(volume, on_window)
+
+    return Double()
+
+
+def test_maps_open_with_the_scans_affine(tmp_path, scans, octants):
+    predictor = Predictor(
+        octants,
+        engine="torch",
+        precision="fp32",
+        device="cpu",
+        probabilities=True,
+        uncertainty=True,
+    )
+    jobs = plan_jobs([scans], tmp_path / "out", 1)[:1]
+    (outcome,) = predict_cases(predictor, jobs)
+    assert outcome.status == "done"
+    paths = output_paths(jobs[0].output)
+    scan = nib.load(scans / "case0_0000.nii.gz")
+    labels = np.asarray(nib.load(paths.labels).dataobj)
+    probabilities = nib.load(paths.probabilities)
+    assert probabilities.get_data_dtype().itemsize == 2
+    p = np.asarray(probabilities.dataobj)
+    assert np.array_equal(10 * p.argmax(-1), labels)
+    assert np.allclose(p.sum(-1), 1, atol=2e-3)
+    entropy = nib.load(paths.uncertainty)
+    assert entropy.shape == scan.shape
+    for image in (probabilities, entropy):
+        assert np.allclose(image.affine, scan.affine)
+
+
+def test_manifest_names():
+    assert manifest_path(Path("out"), "2/3") == Path("out/manifest-2-of-3.json")
+    assert manifest_path(Path("a/b.nii.gz"), None) == Path("a/b.manifest.json")
