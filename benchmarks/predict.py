@@ -1,0 +1,218 @@
+"""Prediction from file to file: ours against MONAI's transforms, UNETR and sliding window.
+
+A synthetic CT of 512 x 512 x 160 voxels (0.8 x 0.8 x 2.5 mm), the plan of the published BTCV code
+(RAS, 1.5 x 1.5 x 2.0 mm, -175..250 HU, cropped to the body), 96^3 windows, overlap 0.5, 14 classes,
+the 92.8 M network with the same random weights on both sides. Every run is a process of its own,
+measured from its start to its end; MONAI at fp32 and under bf16 autocast, in turn with ours.
+
+    python benchmarks/predict.py [--rounds N]
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+THREADS = 2
+OURS = {
+    "ours auto": ["--engine", "auto"],
+    "ours auto fp32": ["--engine", "auto", "--precision", "fp32"],
+    "ours torch fp32": ["--engine", "torch", "--precision", "fp32"],
+    "ours torch bf16": ["--engine", "torch", "--precision", "bf16"],
+}
+MONAI = {"MONAI fp32": "fp32", "MONAI bf16": "bf16"}
+
+
+def main() -> None:
+    """Runs every side in turn and prints medians, ratios and agreement."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--only", nargs="*", default=[*OURS, *MONAI])
+    parser.add_argument("--keep", type=Path, help="work in this folder and leave it")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = options.keep or Path(temporary)
+        folder.mkdir(exist_ok=True)
+        write_phantom(folder / "scan.nii.gz")
+        subprocess.run([sys.executable, __file__, "--models", str(folder)], check=True)
+        runs: dict[str, list[tuple[float, float]]] = {name: [] for name in options.only}
+        first = run(folder, "ours auto", "first.nii.gz")
+        print(f"first use of a model, which converts it: {first[0]:.1f} s, {first[1]:.2f} GB")
+        for _ in range(options.rounds):
+            for name in options.only:
+                runs[name].append(run(folder, name, f"{name.replace(' ', '-')}.nii.gz"))
+                print(f"  {name}: {runs[name][-1][0]:.1f} s", file=sys.stderr)
+        report(folder, runs)
+
+
+def report(folder: Path, runs: dict[str, list[tuple[float, float]]]) -> None:
+    """The table: seconds, peak memory, and both and the labels against the others."""
+    seconds = {name: statistics.median(s for s, _ in found) for name, found in runs.items()}
+    peak = {name: max(gb for _, gb in found) for name, found in runs.items()}
+    labels = {
+        name: np.asarray(nib.load(folder / f"{name.replace(' ', '-')}.nii.gz").dataobj).squeeze()
+        for name in runs
+    }
+    print(f"\n{'':18}{'seconds':>9}{'peak GB':>9}", end="")
+    others = [name for name in ("MONAI fp32", "MONAI bf16", "ours torch fp32") if name in runs]
+    print("".join(f"{f'times {one}':>24}{'memory':>8}{'labels':>9}" for one in others))
+    for name in runs:
+        print(f"{name:18}{seconds[name]:9.1f}{peak[name]:9.2f}", end="")
+        for one in others:
+            agree = float((labels[name] == labels[one]).mean())
+            ratios = seconds[one] / seconds[name], peak[one] / peak[name]
+            print(f"{ratios[0]:24.2f}{ratios[1]:8.2f}{agree:9.5f}", end="")
+        print()
+    print(f"{THREADS} threads, median of {len(next(iter(runs.values())))}")
+
+
+def run(folder: Path, name: str, output: str) -> tuple[float, float]:
+    """Wall time in seconds and peak resident memory in GB of one prediction in its own process."""
+    scan, out = str(folder / "scan.nii.gz"), str(folder / output)
+    if name in OURS:
+        command = [str(Path(sys.executable).parent / "unetr"), "predict"]
+        command += [str(folder / "model.safetensors"), scan, "-o", out, "--overwrite", *OURS[name]]
+    else:
+        command = [sys.executable, __file__, "--monai", str(folder), MONAI[name], out]
+    environment = os.environ | {
+        "OMP_NUM_THREADS": str(THREADS),
+        "XDG_CACHE_HOME": str(folder / "cache"),
+    }
+    start = time.perf_counter()
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    elapsed = time.perf_counter() - start
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"{name} failed: {' '.join(command)}")
+    manifest = Path(out.replace(".nii.gz", ".manifest.json"))
+    if manifest.exists():
+        content = json.loads(manifest.read_text())
+        steps = content["cases"]["scan"]["seconds"]
+        print(f"  {name} ({content['engine']} {content['precision']}): {steps}", file=sys.stderr)
+    return elapsed, usage.ru_maxrss * 1024 / 1e9
+
+
+def write_phantom(path: Path) -> None:
+    """A body of 340 x 250 mm in air: fat, muscle, organs as ellipsoids, a spine, noise; in HU."""
+    random = np.random.default_rng(0)
+    size, spacing = (512, 512, 160), (0.8, 0.8, 2.5)
+    axes = [(np.arange(n) - (n - 1) / 2) * mm for n, mm in zip(size, spacing, strict=True)]
+    x, y, z = np.meshgrid(*[a.astype(np.float32) for a in axes], indexing="ij", sparse=True)
+
+    def ellipsoid(centre: tuple[float, ...], radii: tuple[float, ...]) -> np.ndarray:
+        parts = zip((x, y, z), centre, radii, strict=True)
+        return sum(((a - c) / r) ** 2 for a, c, r in parts) < 1
+
+    scan = np.full(size, -1000.0, np.float32)
+    scan[np.broadcast_to((x / 170) ** 2 + (y / 125) ** 2 < 1, size)] = -90
+    scan[np.broadcast_to((x / 150) ** 2 + (y / 105) ** 2 < 1, size)] = 50
+    scan[np.broadcast_to((x / 22) ** 2 + ((y + 75) / 20) ** 2 < 1, size)] = 400
+    for _ in range(24):
+        centre = tuple(random.uniform(-1, 1, 3) * (100, 60, 170))
+        radii = tuple(random.uniform(12, 55, 3))
+        scan[ellipsoid(centre, radii)] = random.uniform(-50, 220)
+    scan += random.normal(0, 12, size).astype(np.float32)
+    affine = np.diag([-0.8, -0.8, 2.5, 1.0])
+    affine[:3, 3] = [204.4, 204.4, -198.75]
+    nib.save(nib.Nifti1Image(np.rint(scan).clip(-1024, 3000).astype(np.int16), affine), path)
+
+
+def models(folder: Path) -> None:
+    """Writes `model.safetensors` for us and `monai.pt` for MONAI, with the same weights."""
+    import torch
+
+    from unetr.checkpoint import Model, save_model
+    from unetr.data.plan import Crop, Label, Normalisation, Plan
+    from unetr.model import export_monai, unetr_base
+
+    torch.manual_seed(0)
+    # MONAI's own network takes the outputs of blocks 4, 7 and 10.
+    network = unetr_base(1, 14, 96, skip_layers=(4, 7, 10)).eval()
+    plan = Plan(
+        channels=("CT",),
+        labels=tuple(Label(id=i, name=f"organ {i}" if i else "background") for i in range(14)),
+        orientation="RAS",
+        spacing_mm=(1.5, 1.5, 2.0),
+        patch_voxels=(96, 96, 96),
+        crop=Crop(kind="above", threshold=-175.0),
+        normalisation=(Normalisation(kind="range", low=-175.0, high=250.0),),
+        overlap=0.5,
+    )
+    save_model(folder / "model.safetensors", Model(network, plan))
+    torch.save(export_monai(network), folder / "monai.pt")
+
+
+def monai(folder: Path, precision: str, out: Path) -> None:
+    """MONAI's pipeline as its tutorials write it, with `Invertd` on the scores."""
+    import torch
+    from monai.data import Dataset, decollate_batch, list_data_collate
+    from monai.inferers.utils import sliding_window_inference
+    from monai.networks.nets import UNETR
+    from monai.transforms import (
+        AsDiscreted,
+        Compose,
+        CropForegroundd,
+        EnsureChannelFirstd,
+        Invertd,
+        LoadImaged,
+        Orientationd,
+        SaveImaged,
+        ScaleIntensityRanged,
+        Spacingd,
+    )
+
+    before = Compose(
+        [
+            LoadImaged(keys="image"),
+            EnsureChannelFirstd(keys="image"),
+            Orientationd(keys="image", axcodes="RAS"),
+            Spacingd(keys="image", pixdim=(1.5, 1.5, 2.0), mode="bilinear"),
+            ScaleIntensityRanged("image", a_min=-175, a_max=250, b_min=0, b_max=1, clip=True),
+            CropForegroundd(keys="image", source_key="image", allow_smaller=True),
+        ]
+    )
+    after = Compose(
+        [
+            Invertd("pred", before, orig_keys="image", nearest_interp=False, to_tensor=True),
+            AsDiscreted(keys="pred", argmax=True),
+            SaveImaged(
+                keys="pred",
+                output_dir=str(out.parent),
+                output_postfix="",
+                separate_folder=False,
+                resample=False,
+                output_name_formatter=lambda *_: {
+                    "subject": out.name.removesuffix(".nii.gz"),
+                    "idx": None,
+                },
+            ),
+        ]
+    )
+    network = UNETR(1, 14, (96, 96, 96), feature_size=16, proj_type="perceptron").eval()
+    network.load_state_dict(torch.load(folder / "monai.pt", weights_only=True))
+    data = list_data_collate([Dataset([{"image": str(folder / "scan.nii.gz")}], before)[0]])
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+        data["pred"] = sliding_window_inference(
+            data["image"], (96, 96, 96), 1, network, overlap=0.5, mode="gaussian"
+        )
+    for case in decollate_batch(data):
+        after(case)
+
+
+if __name__ == "__main__":
+    # The parent starts this script again for the two things that need a process of their own.
+    if sys.argv[1:2] == ["--models"]:
+        models(Path(sys.argv[2]))
+    elif sys.argv[1:2] == ["--monai"]:
+        monai(Path(sys.argv[2]), sys.argv[3], Path(sys.argv[4]))
+    else:
+        main()
