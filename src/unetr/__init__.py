@@ -5,18 +5,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from unetr.checkpoint import load_model
+    from unetr.evaluation import evaluate
     from unetr.image import read_image
     from unetr.inference import Predictor
     from unetr.model import UNETR
 
 __version__ = "0.1.0"
-__all__ = ["UNETR", "Predictor", "load_model", "read_image"]
+__all__ = ["UNETR", "Predictor", "evaluate", "load_model", "read_image"]
 
 # Loaded when asked for: torch costs seconds, which `unetr --help` must not spend.
 _ROOMS = {
     "UNETR": "unetr.model",
     "Predictor": "unetr.inference",
     "load_model": "unetr.checkpoint",
+    "evaluate": "unetr.evaluation",
     "read_image": "unetr.image",
 }
 

@@ -47,7 +47,7 @@ def open_folders(root: Path, names: Names | None) -> Dataset:
             f"{root}: no labels folder beside {images_folder.name}; "
             "put label files of the same names into labels/"
         )
-    images, labels = _named(images_folder), _named(labels_folder)
+    images, labels = named_images(images_folder), named_images(labels_folder)
     pairs, defects = _match(images, labels)
     if not pairs:
         raise InputError(
@@ -84,7 +84,12 @@ def unlabelled(folder: Path) -> tuple[Case, ...]:
     return tuple(Case(n, files) for n, files in group_channels(image_files(folder)).items())
 
 
-def _named(folder: Path) -> dict[str, Path]:
+def named_images(folder: Path) -> dict[str, Path]:
+    """The images of a folder by their names without suffix.
+
+    Raises:
+        InputError: there is none, or two have the same name.
+    """
     files = image_files(folder)
     if not files:
         raise InputError(
@@ -108,8 +113,8 @@ def _match(
         base = name if name in labels else split_channel(name)[0]
         scans[base] = (*scans.get(base, ()), path)
     if not set(scans) & set(labels):
-        keys = {_KIND.sub("", name).strip("_-. "): name for name in labels}
-        matched = {keys.get(_KIND.sub("", name).strip("_-. "), name): name for name in scans}
+        keys = {bare_name(name): name for name in labels}
+        matched = {keys.get(bare_name(name), name): name for name in scans}
         scans = {label: scans[name] for label, name in matched.items()}
     defects = [
         Defect(scans[name][0], "label", "no label file", "add one, or move the image to imagesTs/")
@@ -120,6 +125,11 @@ def _match(
         for name in sorted(set(labels) - set(scans))
     ]
     return {name: files for name, files in scans.items() if name in labels}, defects
+
+
+def bare_name(name: str) -> str:
+    """A name without the words for what a file is: `0001` for `img0001` and for `label0001`."""
+    return _KIND.sub("", name).strip("_-. ")
 
 
 def _every_channel(files: tuple[Path, ...], count: int) -> tuple[Path, ...]:

@@ -1,0 +1,153 @@
+"""Which prediction belongs to which reference: by name, in files, folders or a data set."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from unetr.data.cases import Case, Dataset, image_files, split_channel, stem
+from unetr.data.dataset import find_images, open_dataset
+from unetr.data.folders import IMAGE_FOLDERS, bare_name, find_folder, named_images
+from unetr.errors import InputError
+from unetr.image import IMAGE_SUFFIXES, image_suffix
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A prediction, its reference, and the scan itself where it is known."""
+
+    case: str
+    prediction: Path
+    reference: Path
+    images: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """What was matched, sorted by case.
+
+    Attributes:
+        predictions, references: Files without a partner.
+        dataset: Where the references are one.
+    """
+
+    pairs: tuple[Pair, ...]
+    predictions: tuple[str, ...] = ()
+    references: tuple[str, ...] = ()
+    dataset: Dataset | None = None
+
+
+def match(
+    predictions: Path, references: Path, labels: Path | None = None, images: Path | None = None
+) -> Pairs:
+    """Matches label files by name; two files are a pair whatever their names.
+
+    In a data set a prediction may be named as the case, as its label file, or as its image.
+
+    Args:
+        predictions: A label file or a folder of them.
+        references: A label file, a folder of them, or a data set.
+        labels: A labels.toml for the data set.
+        images: The scans: a file, a folder or a data set; by default those of the data set.
+
+    Raises:
+        InputError: a path without label files, two files for one case, or nothing that matches.
+    """
+    found = _predictions(predictions)
+    cases, dataset = _references(references, labels)
+    if len(found) == 1 and len(cases) == 1 and predictions.is_file() and references.is_file():
+        matched = {next(iter(found)): cases[0]}
+    else:
+        matched = _by_name(found, cases)
+    if not matched:
+        raise InputError(
+            f"{predictions}: no file has the name of one in {references} (the first is "
+            f"{next(iter(found.values())).name} here, {cases[0].name} there); name them alike"
+        )
+    pairs = [
+        Pair(name, found[name], case.label, case.images)
+        for name, case in sorted(matched.items())
+        if case.label is not None
+    ]
+    used = set(map(id, matched.values()))
+    return Pairs(
+        tuple(_with_images(pairs, images) if images else pairs),
+        tuple(path.name for name, path in found.items() if name not in matched),
+        tuple(case.name for case in cases if id(case) not in used),
+        dataset,
+    )
+
+
+def _predictions(path: Path) -> dict[str, Path]:
+    _check_there(path, "predictions")
+    return {stem(path): path} if path.is_file() else named_images(path)
+
+
+def _references(path: Path, labels: Path | None) -> tuple[list[Case], Dataset | None]:
+    """References as cases with a label; images are known in data sets alone."""
+    if path.suffix != ".json":
+        _check_there(path, "references")
+    if path.is_file() and image_suffix(path):
+        return [Case(stem(path), (), path)], None
+    if path.is_dir() and image_files(path):
+        return [Case(name, (), file) for name, file in named_images(path).items()], None
+    described = path.is_file() or (path / "dataset.json").exists()
+    if not described and not find_folder(path, IMAGE_FOLDERS):
+        raise InputError(
+            f"{path}: no label file in it, and no data set; supported endings are "
+            f"{', '.join(IMAGE_SUFFIXES)}"
+        )
+    dataset = open_dataset(path, labels)
+    return [case for case in dataset.cases if case.label], dataset
+
+
+def _check_there(path: Path, what: str) -> None:
+    if not path.exists():
+        raise InputError(f"{path}: no such file or folder; give the {what}")
+    if path.is_file() and not image_suffix(path):
+        raise InputError(
+            f"{path}: not a supported image; supported endings are {', '.join(IMAGE_SUFFIXES)}"
+        )
+
+
+def _by_name(found: dict[str, Path], cases: Sequence[Case]) -> dict[str, Case]:
+    """By prediction name. Words such as `img` and `label` are passed over if nothing fits else."""
+    keys = _keys(cases)
+    matched = {name: keys[name] for name in found if name in keys}
+    if not matched:
+        keys = {bare_name(name): case for name, case in keys.items()}
+        matched = {n: keys[bare_name(n)] for n in found if keys.get(bare_name(n))}
+    first: dict[int, str] = {}
+    for name, case in matched.items():
+        if (other := first.setdefault(id(case), name)) != name:
+            raise InputError(
+                f"{found[name]}: belongs to {case.name}, as {found[other].name} does; remove one"
+            )
+    return matched
+
+
+def _keys(cases: Iterable[Case]) -> dict[str, Case]:
+    """Every name a case goes by; its own goes before those of its files."""
+    keys = {case.name: case for case in cases}
+    for case in cases:
+        for path in (*([case.label] if case.label else []), *case.images[:1]):
+            name, channel = split_channel(stem(path))
+            keys.setdefault(stem(path), case)
+            if channel == 0:
+                keys.setdefault(name, case)
+    return keys
+
+
+def _with_images(pairs: Sequence[Pair], images: Path) -> list[Pair]:
+    scans = find_images(images)
+    if images.is_file() and len(pairs) == 1:
+        return [replace(pairs[0], images=scans[0].images)]
+    matched = _by_name({pair.case: pair.prediction for pair in pairs}, scans)
+    if not matched:
+        raise InputError(
+            f"{images}: no image has the name of a prediction (the first is {scans[0].name} here, "
+            f"{pairs[0].case} there); name them alike"
+        )
+    return [
+        replace(pair, images=matched[pair.case].images) if pair.case in matched else pair
+        for pair in pairs
+    ]
