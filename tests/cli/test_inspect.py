@@ -1,15 +1,12 @@
 """`unetr inspect` as typed: exit codes, one line for what is wrong, tables and JSON."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
 import pytest
-
-from unetr.cli.main import main
 
 SHAPE = (12, 10, 8)
 
@@ -30,24 +27,6 @@ def folder(tmp_path: Path) -> Path:
         save(tmp_path / "images" / f"{name}.nii.gz", image)
         save(tmp_path / "labels" / f"{name}.nii.gz", label)
     return tmp_path
-
-
-def run(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: str | Path
-) -> tuple[int, str, str]:
-    """Exit code, stdout and stderr of `unetr` with these words."""
-    monkeypatch.setattr(sys, "argv", ["unetr", *map(str, words)])
-    monkeypatch.setenv("COLUMNS", "80")
-    with pytest.raises(SystemExit) as stopped:
-        main()
-    output = capsys.readouterr()
-    code = stopped.value.code
-    return (code if isinstance(code, int) else 0), output.out, output.err
-
-
-@pytest.fixture
-def unetr(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Any:
-    return lambda *words: run(capsys, monkeypatch, *words)
 
 
 def test_a_sound_set_prints_fingerprint_and_plan_in_80_columns(folder: Path, unetr: Any) -> None:

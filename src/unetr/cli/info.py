@@ -15,7 +15,7 @@ def info(
     model: Annotated[Path, typer.Argument(help="A model file or a run folder.")],
     as_json: Annotated[bool, typer.Option("--json", help="All of the header as JSON.")] = False,
 ) -> None:
-    """Say what a model segments, from what, how it was trained and how well it did.
+    """Say what a model segments, from what and how well.
 
     Example: unetr info run/model.safetensors
     """

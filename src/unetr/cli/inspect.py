@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from unetr.cli import talk
+
 if TYPE_CHECKING:
     from unetr.data.cases import Dataset, Defect
     from unetr.data.fingerprint import Fingerprint
@@ -25,10 +27,10 @@ def inspect(
         bool, typer.Option("--json", help="One JSON document on stdout instead of tables.")
     ] = False,
 ) -> None:
-    """Check every case of a data set, print its fingerprint and the plan it leads to.
+    """Check a data set; print its fingerprint and its plan.
 
-    Each defect is one line that names the file, the field and the cure; any defect makes the exit
-    code 1. Notes are unusual but no defects.
+    Every labelled case is read once. Each defect is one line that names the file, the field and
+    the cure; any defect makes the exit code 1. Notes are unusual but no defects.
 
     Example: unetr inspect Task04_Hippocampus
     """
@@ -55,12 +57,11 @@ def inspect(
 
 def _inspected(dataset: "Dataset") -> "list[CaseReport]":
     """Inspects with a bar on a terminal, a line now and then elsewhere, both on stderr."""
-    from rich.console import Console
     from rich.progress import track
 
     from unetr.data.inspect import inspect as inspect_cases
 
-    console, total = Console(stderr=True), len(dataset.cases)
+    console, total = talk.console(), len(dataset.cases)
     reports = inspect_cases(dataset)
     if console.is_terminal:
         return list(track(reports, "Reading cases", total, console=console))
@@ -68,7 +69,7 @@ def _inspected(dataset: "Dataset") -> "list[CaseReport]":
     for report in reports:
         done.append(report)
         if len(done) % max(1, total // 5) == 0:
-            typer.echo(f"read {len(done)} of {total} cases", err=True)
+            talk.say(f"read {len(done)} of {total} cases")
     return done
 
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from unetr.cli import talk
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -118,7 +120,7 @@ def predict(
         attention_layer=attention,
     )
     del members
-    typer.echo(describe(predictor, len(jobs)), err=True)
+    talk.say(describe(predictor, len(jobs)))
     outcomes: list[Outcome] = []
     try:
         with _progress(len(jobs)) as (on_window, told):
@@ -165,10 +167,9 @@ def describe(predictor: "Predictor", cases: int) -> str:
 @contextmanager
 def _progress(total: int) -> "Iterator[tuple[OnWindow, Callable[[Outcome], None]]]":
     """A bar over the windows of the current scan, and a line per outcome, both on stderr."""
-    from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console = talk.console()
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
     with Progress(
         *columns, console=console, transient=True, disable=not console.is_terminal
@@ -186,7 +187,7 @@ def _progress(total: int) -> "Iterator[tuple[OnWindow, Callable[[Outcome], None]
             if console.is_terminal:
                 console.print(line, markup=False)
             else:
-                typer.echo(line, err=True)
+                talk.say(line)
 
         yield on_window, told
 
@@ -205,7 +206,7 @@ def _finish(outcomes: "list[Outcome]") -> None:
     failed = [one for one in outcomes if one.status == "failed"]
     skipped = sum(one.status == "skipped" for one in outcomes)
     if skipped:
-        typer.echo(f"{skipped} already finished and skipped", err=True)
+        talk.say(f"{skipped} already finished and skipped")
     if failed:
         typer.echo(f"{len(failed)} of {len(outcomes)} failed:", err=True)
         for one in failed:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from unetr.cli import talk
+
 if TYPE_CHECKING:
     from unetr.training.prepare import Order
 
@@ -133,9 +135,7 @@ def _run(order: "Order", folds: bool) -> None:
                 run_training(order, watcher, stop, folds)
         except Stopped:
             if leads:
-                typer.echo(
-                    f"stopped; the state is saved. Continue with --resume: {_again()}", err=True
-                )
+                talk.say(f"stopped; the state is saved. Continue with --resume: {_again()}")
             raise typer.Exit(130 if stop.signal == signal.SIGINT else 0) from None
         except TrainingError as error:
             typer.echo(f"unetr: {error}", err=True)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import typer
+from unetr.cli import talk
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,9 +20,7 @@ SECONDS_BETWEEN_LINES = 20.0
 @contextmanager
 def watching() -> "Iterator[Watcher]":
     """A live display on a terminal; plain lines elsewhere. Both on stderr."""
-    from rich.console import Console
-
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console = talk.console()
     if not console.is_terminal:
         yield Lines()
         return
@@ -46,22 +44,22 @@ class Lines:
 
     def say(self, line: str) -> None:
         """One line for the user."""
-        typer.echo(line, err=True)
+        talk.say(line)
 
     def preparing(self, what: str, done: int, total: int) -> None:
         """A line every now and then."""
         if time.monotonic() - self._told >= SECONDS_BETWEEN_LINES:
             self._told = time.monotonic()
-            typer.echo(f"{what}: {done} of {total} cases", err=True)
+            talk.say(f"{what}: {done} of {total} cases")
 
     def stepped(self, moment: "Moment", logged: bool) -> None:
         """A line for logged steps."""
         if logged:
-            typer.echo(described(moment), err=True)
+            talk.say(described(moment))
 
     def validated(self, step: int, found: "Validated", best: bool) -> None:
         """A line with the mean Dice and that of each label."""
-        typer.echo(scored(step, found, best), err=True)
+        talk.say(scored(step, found, best))
 
 
 class Live(Lines):

@@ -6,13 +6,14 @@ prediction needs to know about the training data.
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, model_validator
 
-from unetr.image.volume import Volume
-
+# Readers of images take longer to import than `unetr info` may take in all.
 if TYPE_CHECKING:
+    import numpy as np
+
     import unetr.data.grid
+    import unetr.image.volume
 
 
 # Interpolation: 0 nearest, 1 linear, 3 cubic.
@@ -151,13 +152,17 @@ class Plan(_Strict):
         """Network outputs: one per label with the background (softmax), or one per region."""
         return len(self.regions) or len(self.labels)
 
-    def preprocess(self, volume: Volume) -> "tuple[NDArray[Any], unetr.data.grid.Placement]":
+    def preprocess(
+        self, volume: "unetr.image.volume.Volume"
+    ) -> "tuple[np.ndarray[Any, Any], unetr.data.grid.Placement]":
         """See `unetr.data.placement.preprocess`."""
         from unetr.data.placement import preprocess
 
         return preprocess(self, volume)
 
-    def restore(self, scores: Any, placement: "unetr.data.grid.Placement") -> NDArray[Any]:
+    def restore(
+        self, scores: Any, placement: "unetr.data.grid.Placement"
+    ) -> "np.ndarray[Any, Any]":
         """See `unetr.data.placement.restore`."""
         from unetr.data.placement import restore
 
