@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from unetr.cli import talk
+from unetr.cli.download import download
 from unetr.cli.export import export
 from unetr.cli.import_monai import import_monai
 from unetr.cli.info import info
@@ -17,6 +18,7 @@ from unetr.cli.train import train
 from unetr.cli.verb import Debug, Quiet, Verb, Verbose, set_loudness, verb
 
 VERBS: dict[str, Callable[..., None]] = {
+    "download": download,
     "inspect": inspect,
     "train": train,
     "predict": predict,
