@@ -129,14 +129,26 @@ def test_info_says_what_it_is(model):
     assert done.returncode == 0, done.stderr
     for part in ("200 liver, 500 spleen", "CT", "liver 0.9123", "-175 to 250", "32 x 32 x 32"):
         assert part in done.stdout
+    assert "UNETR: 12 blocks of width 16 with 2 heads" in done.stdout
     content = json.loads(run("info", model, "--json").stdout)
     assert content["plan"]["labels"][1] == {"id": 200, "name": "liver"}
+
+
+def test_the_card_is_markdown_named_after_its_run(model):
+    done = run("info", model.parent, "--card")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0] == f"# {model.parent.name}: liver, spleen from CT"
+    assert "| 500 | spleen |" in lines
+    assert "The file holds no validation scores." in lines
+    assert "- Intensity: CT: -175 to 250 becomes 0 to 1" in lines
 
 
 def test_info_needs_no_torch(model):
     code = (
         "import sys; from pathlib import Path; from unetr.cli.info import info;"
-        f"info(Path({str(model)!r})); sys.exit('torch' in sys.modules)"
+        f"info(Path({str(model)!r})); info(Path({str(model)!r}), card=True);"
+        "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
 

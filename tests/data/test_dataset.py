@@ -94,6 +94,20 @@ def test_msd(tmp_path: Path) -> None:
     assert dataset.defects == ()
 
 
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"licence": "CC-BY-SA 4.0"}, "CC-BY-SA 4.0"),
+        ({"license": " CC0\n1.0 "}, "CC0 1.0"),
+        ({"licence": ["odd"]}, ""),
+        ({}, ""),
+    ],
+)
+def test_the_licence_is_kept(fields: dict[str, Any], expected: str, tmp_path: Path) -> None:
+    assert open_dataset(msd(tmp_path, **fields)).licence == expected
+    assert open_dataset(nnunet(tmp_path / "other", **fields)).licence == expected
+
+
 def test_msd_by_the_path_of_its_json(tmp_path: Path) -> None:
     assert len(open_dataset(msd(tmp_path) / "dataset.json").cases) == 3
 

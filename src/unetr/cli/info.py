@@ -2,20 +2,29 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
     from unetr.checkpoint.header import Header
-    from unetr.data.plan import Normalisation, Plan
+
+# Told in words of their own.
+_TOLD = {
+    "dataset", "dice", "dice_per_label", "fingerprint", "fold", "history", "init", "licence",
+    "minutes", "notes", "precision", "recipe", "seed", "step", "train", "validation", "versions",
+}  # fmt: skip
 
 
 def info(
     model: Annotated[Path, typer.Argument(help="A model file or a run folder.")],
     as_json: Annotated[bool, typer.Option("--json", help="All of the header as JSON.")] = False,
+    card: Annotated[bool, typer.Option("--card", help="A model card in Markdown.")] = False,
 ) -> None:
-    """Say what a model segments, from what and how well.
+    """Say what a model segments, from what, and how well.
+
+    Also how it was trained, and the way from a scan to its labels. `--card` is a page to give along
+    with the model.
 
     Example: unetr info run/model.safetensors
     """
@@ -25,65 +34,50 @@ def info(
     header = read_header(path)
     if as_json:
         typer.echo(header.model_dump_json(indent=2))
-        return
-    for line in _lines(header):
-        typer.echo(line)
+    elif card:
+        from unetr.checkpoint.card import model_card
+
+        name = path.parent.resolve().name if path.name == "model.safetensors" else path.stem
+        typer.echo(model_card(header, name), nl=False)
+    else:
+        for title, text in _facts(header):
+            typer.echo(f"{title:10} {text}")
 
 
-def _lines(header: "Header") -> Iterator[str]:
+def _facts(header: "Header") -> "Iterator[tuple[str, str]]":
+    from unetr.checkpoint.words import listed, network_words, plan_words
+
     plan = header.plan
-    labels = ", ".join(f"{label.id} {label.name}" for label in plan.labels[1:])
-    yield f"Segments   {labels}"
+    yield "Segments", ", ".join(f"{label.id} {label.name}" for label in plan.labels[1:])
     if plan.regions:
-        yield f"Regions    {', '.join(region.name for region in plan.regions)}"
-    yield f"From       {', '.join(plan.channels)}"
-    yield f"Network    {header.network.name}, {_short(header.network.config)}"
-    yield from _plan(plan)
+        yield "Regions", ", ".join(region.name for region in plan.regions)
+    yield "From", ", ".join(plan.channels)
+    yield from _history(header)
+    yield "Network", network_words(header.network)
+    yield from plan_words(plan)
     for key, value in header.provenance.items():
-        yield f"{_title(key):10} {_short(value)}"
+        if key not in _TOLD:
+            yield key.replace("_", " ").capitalize(), listed(value)
 
 
-def _plan(plan: "Plan") -> Iterator[str]:
-    spacing = " x ".join(f"{mm:g}" for mm in plan.spacing_mm)
-    patch = " x ".join(map(str, plan.patch_voxels))
-    yield f"Grid       {spacing} mm, axes {plan.orientation}"
-    if plan.crop.kind == "nonzero":
-        yield "Crop       to where any channel differs from zero"
-    elif plan.crop.kind == "above":
-        yield f"Crop       to where the first channel exceeds {plan.crop.threshold:g}"
-    for channel, rule in zip(plan.channels, plan.normalisation, strict=True):
-        yield f"Intensity  {channel}: {_normalisation(rule)}"
-    yield f"Windows    {patch} voxels, overlap {plan.overlap:g}, {plan.blend} blending"
-    mirrored = ", ".join("xyz"[axis] for axis in plan.mirror_axes)
-    yield f"Mirroring  {mirrored or 'none'}"
-    names = {label.id: label.name for label in plan.labels}
-    for step in plan.postprocessing:
-        parts = [
-            *(["largest component"] if step.largest_component else []),
-            *([f"at least {step.minimum_mm3:g} mm3"] if step.minimum_mm3 else []),
-            *(["holes filled"] if step.fill_holes else []),
-        ]
-        yield f"Then       {names.get(step.label, step.label)}: {', '.join(parts)}"
+def _history(header: "Header") -> "Iterator[tuple[str, str]]":
+    """How well, on what, and how it came about."""
+    from unetr.checkpoint.words import counted, dice_words, listed, scores_of, training_words
 
-
-def _normalisation(rule: "Normalisation") -> str:
-    if rule.kind == "range":
-        return f"{rule.low:g} to {rule.high:g} becomes 0 to 1"
-    if rule.kind == "standard":
-        return f"clipped to {rule.low:g}..{rule.high:g}, minus {rule.mean:g}, over {rule.std:g}"
-    if rule.kind == "percentile":
-        return f"the image's percentiles {rule.low:g} to {rule.high:g} become 0 to 1"
-    return f"minus the image's mean, over its standard deviation ({rule.over} voxels)"
-
-
-def _title(key: str) -> str:
-    return key.replace("_", " ").capitalize()
-
-
-def _short(value: Any) -> str:
-    """A value of any depth on one line."""
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {_short(one)}" for key, one in value.items())
-    if isinstance(value, list):
-        return f"{len(value)} entries" if len(value) > 8 else ", ".join(map(_short, value))
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    provenance = header.provenance
+    if scores := scores_of(header):
+        by_structure = ", ".join(f"{name} {dice_words(v)}" for name, v in scores.structures.items())
+        on = f" on {counted(len(scores.cases), 'validation case')}" if scores.cases else ""
+        yield "Dice", f"{dice_words(scores.dice)}{on}: {by_structure}"
+    if "dataset" in provenance:
+        train, sum_ = provenance.get("train", ()), provenance.get("fingerprint", "unknown")
+        count = counted(len(train), "case")
+        yield "Trained on", f"{count} of {provenance['dataset']}, fingerprint {sum_}"
+    if trained := training_words(header):
+        yield "Trained by", trained
+    if provenance.get("licence"):
+        yield "Licence", f"{provenance['licence']} (of the data)"
+    for note in provenance.get("notes", ()):
+        yield "Note", str(note)
+    if "versions" in provenance:
+        yield "Versions", listed(provenance["versions"])

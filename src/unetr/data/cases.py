@@ -48,6 +48,7 @@ class Dataset:
         test: Cases without labels.
         defects: What opening the folder already showed, such as an image that has no label file.
             `inspect` repeats them; whoever trains should warn of them.
+        licence: As the data set states it, or nothing.
     """
 
     root: Path
@@ -58,6 +59,7 @@ class Dataset:
     cases: tuple[Case, ...]
     test: tuple[Case, ...] = ()
     defects: tuple[Defect, ...] = field(default=())
+    licence: str = ""
 
 
 def stem(path: Path) -> str:

@@ -82,6 +82,12 @@ def _count_defects(description: Path, document: dict[str, Any], found: int) -> l
     return [Defect(description, "numTraining", problem, cure)]
 
 
+def _licence(document: dict[str, Any]) -> str:
+    """MSD spells it one way, others the other; the decathlon writes "CC-BY-SA 4.0"."""
+    told = document.get("licence") or document.get("license") or ""
+    return " ".join(told.split()) if isinstance(told, str) else ""
+
+
 def _open_msd(description: Path, document: dict[str, Any], names: Names | None) -> Dataset:
     channels = names.channels if names else ()
     if not channels:
@@ -103,6 +109,7 @@ def _open_msd(description: Path, document: dict[str, Any], names: Names | None) 
         cases=cases,
         test=_listed(description, document, "test") if document.get("test") else (),
         defects=tuple(_count_defects(description, document, len(cases))),
+        licence=_licence(document),
     )
 
 
@@ -207,6 +214,7 @@ def _open_nnunet(description: Path, document: dict[str, Any], names: Names | Non
         cases=cases,
         test=tuple(Case(name, images) for name, images in group_channels(tests).items()),
         defects=(*defects, *_count_defects(description, document, len(cases))),
+        licence=_licence(document),
     )
 
 

@@ -37,6 +37,7 @@ class Manifest(BaseModel):
     Attributes:
         fingerprint: Names the content of the training images.
         init: The model whose weights it began with.
+        licence: Of the data set, where it states one.
         notes: What a reader of the scores must know.
     """
 
@@ -63,6 +64,7 @@ class Manifest(BaseModel):
     started: str
     finished: str | None = None
     scores: dict[str, Any] = {}
+    licence: str = ""
 
 
 def now() -> str:

@@ -87,6 +87,7 @@ class Prepared:
         manifest = self.manifest
         return {
             "dataset": Path(manifest.dataset).name,
+            "licence": manifest.licence,
             "fingerprint": manifest.fingerprint,
             "fold": manifest.fold,
             "train": manifest.train,
@@ -175,6 +176,7 @@ def prepare(order: Order, device: torch.device, world: int, watcher: Watcher) ->
         notes=[split.note] * bool(split.note),
         versions=versions(),
         started=now(),
+        licence=dataset.licence,
     )
     resolved = _with(recipe, "training", {"batch": batch, "precision": precision})
     return Prepared(manifest, _filled(resolved, plan, name, config))
