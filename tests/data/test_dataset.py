@@ -382,7 +382,10 @@ MALFORMED: dict[str, tuple[Callable[[Path], Path], str]] = {
     "empty folder": (lambda root: root, "neither dataset.json nor an images folder"),
     "only images": (_no_label_images, "no labels folder"),
     "no names in common": (_unmatched, "no image has the name of a label"),
-    "images of another kind": (_empty_images, "no image in it; supported endings are"),
+    "images of another kind": (
+        _empty_images,
+        "no image in it; pictures have two axes; give 3D scans",
+    ),
     "a.nii and a.nii.gz": (_twice, "has the same name"),
     "nothing labelled": (_all_background, "every label file is empty"),
     "images for labels": (_swapped_folders, "looks like an image"),

@@ -143,7 +143,8 @@ def split(paths: "list[Path]") -> "tuple[list[Path], list[Path]]":
 
     count = next((i for i, path in enumerate(paths) if not _is_model(path)), len(paths))
     if count == 0:
-        raise InputError(f"{paths[0]}: not a model; name model files first, then scans")
+        what = "a folder without model.safetensors" if paths[0].is_dir() else "not a model"
+        raise InputError(f"{paths[0]}: {what}; name models or run folders first, then scans")
     if count == len(paths):
         raise InputError(f"no scan is given after {paths[-1]}; name files or folders to predict")
     return paths[:count], paths[count:]

@@ -17,7 +17,7 @@ from unetr.data.descriptions import listed_images, open_described
 from unetr.data.folders import IMAGE_FOLDERS, TEST_FOLDERS, find_folder, open_folders, unlabelled
 from unetr.data.names import read_names
 from unetr.errors import InputError
-from unetr.image import IMAGE_SUFFIXES, Volume, image_suffix, read_image, read_labels, same_grid
+from unetr.image import Volume, cure_for, image_suffix, read_image, read_labels, same_grid
 
 __all__ = ["Case", "Dataset", "Defect", "Layout", "find_images", "open_dataset", "read_case"]
 
@@ -100,18 +100,14 @@ def find_images(path: Path | str, channels: int | None = None) -> list[Case]:
         raise InputError(f"{path}: no such file or folder; give a scan or a folder of scans")
     if path.is_file():
         if not image_suffix(path):
-            raise InputError(
-                f"{path}: not a supported image; supported endings are {', '.join(IMAGE_SUFFIXES)}"
-            )
+            raise InputError(f"{path}: not a supported image; {cure_for(path)}")
         name, channel = split_channel(stem(path))
         if channel != 0 or channels == 1 or not channel_path(path, 1).exists():
             return [Case(name if channel == 0 else stem(path), (path,))]
         return [case for case in unlabelled(path.parent) if path in case.images]
     cases = _in_folder(path)
     if not cases:
-        raise InputError(
-            f"{path}: no image in it; supported endings are {', '.join(IMAGE_SUFFIXES)}"
-        )
+        raise InputError(f"{path}: no image in it; {cure_for(path)}")
     if channels == 1:
         cases = [each for case in cases for each in _apart(case)]
     return cases

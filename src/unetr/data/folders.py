@@ -15,7 +15,7 @@ from unetr.data.cases import (
 )
 from unetr.data.names import Names, scan_labels
 from unetr.errors import InputError
-from unetr.image import IMAGE_SUFFIXES, read_grid
+from unetr.image import cure_for, read_grid
 
 IMAGE_FOLDERS = ("images", "imagestr", "image", "imgs", "img", "scans")
 LABEL_FOLDERS = ("labels", "labelstr", "label", "masks", "mask", "segmentations", "seg")
@@ -92,9 +92,7 @@ def named_images(folder: Path) -> dict[str, Path]:
     """
     files = image_files(folder)
     if not files:
-        raise InputError(
-            f"{folder}: no image in it; supported endings are {', '.join(IMAGE_SUFFIXES)}"
-        )
+        raise InputError(f"{folder}: no image in it; {cure_for(folder)}")
     named = {stem(path): path for path in files}
     for path in files:
         if named[stem(path)] != path:

@@ -10,13 +10,14 @@ from unetr.image.files import (
 )
 from unetr.image.grid import Grid, same_grid
 from unetr.image.resample import resample_image, resample_labels
-from unetr.image.suffix import IMAGE_SUFFIXES, image_suffix
+from unetr.image.suffix import IMAGE_SUFFIXES, cure_for, image_suffix
 from unetr.image.volume import Volume
 
 __all__ = [
     "IMAGE_SUFFIXES",
     "Grid",
     "Volume",
+    "cure_for",
     "image_suffix",
     "read_grid",
     "read_image",

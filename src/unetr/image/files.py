@@ -13,7 +13,7 @@ from unetr.image import nifti
 from unetr.image.formats import read_formats, read_formats_grid, write_formats
 from unetr.image.grid import Grid, same_grid
 from unetr.image.guard import check_file
-from unetr.image.suffix import IMAGE_SUFFIXES, NIFTI_SUFFIXES, image_suffix
+from unetr.image.suffix import NIFTI_SUFFIXES, cure_for, image_suffix
 from unetr.image.volume import Volume
 
 PathLike = str | Path
@@ -152,9 +152,7 @@ def _checked(path: PathLike) -> Path:
 def _named(path: PathLike) -> Path:
     file = Path(path)
     if not image_suffix(file):
-        raise InputError(
-            f"{file}: not a supported image; supported endings are {', '.join(IMAGE_SUFFIXES)}"
-        )
+        raise InputError(f"{file}: not a supported image; {cure_for(file)}")
     return file
 
 

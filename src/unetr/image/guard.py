@@ -7,6 +7,7 @@ import psutil
 from numpy.typing import NDArray
 
 from unetr.errors import InputError
+from unetr.image.suffix import cure_for
 
 # Deflate cannot shrink further: 1032 bytes for one.
 _MOST_PER_BYTE = 1032
@@ -20,13 +21,7 @@ def check_file(path: Path) -> None:
         InputError: missing, a folder, or empty.
     """
     if path.is_dir():
-        dicom = any(each.suffix.lower() in (".dcm", ".ima") for each in path.iterdir())
-        cure = (
-            "it holds DICOM files: convert them to NIfTI first, for example with dcm2niix"
-            if dicom
-            else "give an image file"
-        )
-        raise InputError(f"{path}: a folder, not an image; {cure}")
+        raise InputError(f"{path}: a folder, not an image; {cure_for(path)}")
     if not path.exists():
         raise InputError(f"{path}: no such file; check the path")
     try:
