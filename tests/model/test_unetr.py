@@ -87,10 +87,11 @@ def test_every_skip_changes_the_logits(patch: Any) -> None:
     x = torch.randn(1, 1, 32, 32, 32)
     *skips, last = network.transformer(x, network.skip_layers)
     decoder: Any = network.decoder
-    plain = decoder(x, skips, last)[0]
+    own, _ = decoder.encode(x)
+    plain = decoder(own, skips, last)[0]
     for k in range(3):
         other = [z + torch.randn_like(z) if k == index else z for index, z in enumerate(skips)]
-        assert not torch.allclose(decoder(x, other, last)[0], plain), k
+        assert not torch.allclose(decoder(own, other, last)[0], plain), k
 
 
 @pytest.mark.parametrize("decoder", ["unetr", "nup", "pup", "mla"])
@@ -139,6 +140,7 @@ def test_wrong_channels_name_both_numbers() -> None:
         ({"skip_layers": (3, 6, 13)}, r"must rise within 1..12"),
         ({"skip_layers": (6, 3)}, r"must rise within 1..12"),
         ({"decoder": "mla", "deep_supervision": True}, "one output"),
+        ({"decoder": "pup", "stem": True}, "no skips"),
         ({"patch_size": (16, 16)}, "one for each of 3 axes"),
     ],
 )

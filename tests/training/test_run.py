@@ -140,7 +140,7 @@ def test_a_finished_run_takes_more_steps_and_nothing_else(order):
     run(replace(again, max_steps=6))
     assert load_state(order.run).step == 6
     assert read_manifest(order.run).status == "finished"
-    with pytest.raises(InputError, match=r"--set training.lr: the run has 0.001, which cannot"):
+    with pytest.raises(InputError, match=r"--set training.lr: the run has 0.004, which cannot"):
         run(replace(again, settings=(*FAST, "training.lr=1")))
     with pytest.raises(InputError, match=r"--recipe btcv: the run goes by auto"):
         run(replace(again, recipe="btcv"))

@@ -6,7 +6,14 @@ import torch
 from unetr.checkpoint import build_network
 from unetr.errors import InputError
 from unetr.training.recipe import Network, load_recipe
-from unetr.training.sizes import batch_size, fit_plan, network_config, patch_limit, pyramid
+from unetr.training.sizes import (
+    batch_size,
+    fit_plan,
+    learning_rate,
+    network_config,
+    patch_limit,
+    pyramid,
+)
 
 
 @pytest.mark.parametrize("name", ["unetr", "unetr-modern", "dynunet", "segresnet", "swinunetr"])
@@ -39,6 +46,8 @@ def test_the_papers_recipe_gives_vit_b(plan):
 def test_sizes_left_open_go_by_the_machine(plan):
     assert network_config(Network(), plan, "cpu")[1]["hidden_size"] == 256
     assert network_config(Network(), plan, "cuda")[1]["hidden_size"] == 768
+    assert network_config(Network(), plan, "cpu")[1]["feature_size"] == 8
+    assert network_config(Network(), plan, "cuda")[1]["feature_size"] == 16
     five = network_config(Network(num_layers=5), plan, "cpu")[1]
     assert five["skip_layers"] == [1, 2, 4]
     modern = network_config(Network(name="unetr-modern"), plan, "cpu")[1]
@@ -46,14 +55,20 @@ def test_sizes_left_open_go_by_the_machine(plan):
     assert (patch_limit(96**3, "cpu"), patch_limit(96**3, "cuda")) == (64**3, 96**3)
 
 
-def test_batches_are_shared_evenly(plan):
-    assert batch_size(None, plan, "cpu", 1) == 4
-    assert batch_size(None, plan, "cpu", 3) == 6
-    large = plan.model_copy(update={"patch_voxels": (96, 96, 96)})
-    assert batch_size(None, large, "cpu", 1) == 2
-    assert batch_size(6, plan, "cpu", 3) == 6
+def test_batches_are_shared_evenly():
+    assert batch_size(None, 1) == 2
+    assert batch_size(None, 3) == 3
+    assert batch_size(6, 3) == 6
     with pytest.raises(InputError, match=r"batch 6 cannot be shared among 4.*multiple of 4"):
-        batch_size(6, plan, "cpu", 4)
+        batch_size(6, 4)
+
+
+def test_learning_rate_falls_with_the_width():
+    assert learning_rate(None, {"hidden_size": 256}) == 4e-3
+    assert learning_rate(None, {"hidden_size": 64}) == 4e-3
+    assert learning_rate(None, {"hidden_size": 768}) == pytest.approx(4e-3 / 3)
+    assert learning_rate(None, {"filters": [16, 32]}) == 1e-3
+    assert learning_rate(3e-4, {"hidden_size": 768}) == 3e-4
 
 
 def test_pyramid_spares_thick_slices(plan):

@@ -23,6 +23,7 @@ _FIXED: dict[str, Any] = {
     "block": "vit",
     "num_registers": 0,
     "deep_supervision": False,
+    "stem": False,
 }
 _PATCH = 16
 _HEADS = 12

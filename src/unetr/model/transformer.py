@@ -75,14 +75,18 @@ class Transformer(nn.Module):
                     nn.init.zeros_(module.bias)
 
     def forward(
-        self, x: Float[Tensor, "b c x y z"], layers: Sequence[int]
+        self,
+        x: Float[Tensor, "b c x y z"],
+        layers: Sequence[int],
+        added: Float[Tensor, "b k nx ny nz"] | None = None,
     ) -> list[Float[Tensor, "b k nx ny nz"]]:
         """The outputs of blocks `layers` (counted from 1), then the normalised last one, as grids.
 
         Args:
             x: Sides must be multiples of the patch's.
+            added: To the embedded tokens, from elsewhere.
         """
-        z, turn, grid = self._embed(x)
+        z, turn, grid = self._embed(x, added)
         kept: dict[int, Tensor] = {}
         for number, block in enumerate(self.blocks, start=1):
             z = checkpointed(block, z, turn) if self._recomputes() else block(z, turn)
@@ -92,18 +96,25 @@ class Transformer(nn.Module):
             self._as_grid(each, grid) for each in (*map(kept.__getitem__, layers), self.norm(z))
         ]
 
-    def attention_map(self, x: Float[Tensor, "b c x y z"], layer: int) -> Float[Tensor, "b h n n"]:
+    def attention_map(
+        self,
+        x: Float[Tensor, "b c x y z"],
+        layer: int,
+        added: Float[Tensor, "b k nx ny nz"] | None = None,
+    ) -> Float[Tensor, "b h n n"]:
         """The attention matrix of block `layer` (counted from 1); registers come first."""
-        z, turn, _ = self._embed(x)
+        z, turn, _ = self._embed(x, added)
         for block in self.blocks[: layer - 1]:
             z = block(z, turn)
         chosen: ViTBlock | ModernBlock = self.blocks[layer - 1]  # type: ignore[assignment]
         return chosen.attention_map(z, turn)
 
-    def _embed(self, x: Tensor) -> tuple[Tensor, Rotation | None, Triple]:
+    def _embed(self, x: Tensor, added: Tensor | None) -> tuple[Tensor, Rotation | None, Triple]:
         px, py, pz = self.embedding.patch_size
         grid = (x.shape[2] // px, x.shape[3] // py, x.shape[4] // pz)
         z = self.embedding(x)
+        if added is not None:
+            z = z + added.flatten(2).transpose(1, 2)
         if self.num_registers:
             z = torch.cat((self.registers.expand(len(z), -1, -1), z), dim=1)
         turn = (

@@ -37,6 +37,7 @@ class UNETR(nn.Module):
         num_registers: Tokens without a place.
         deep_supervision: In training, also give logits at half and quarter resolution.
         skip_convolutions: False leaves out the convolutions of the projected skips.
+        stem: Convolutions take the input down to the token grid, and join the decoder on the way.
         checkpointing: Compute the transformer's activations again in the backward pass.
 
     Attributes:
@@ -67,6 +68,7 @@ class UNETR(nn.Module):
         num_registers: int = 0,
         deep_supervision: bool = False,
         skip_convolutions: bool = True,
+        stem: bool = False,
         checkpointing: bool = False,
     ) -> None:
         super().__init__()
@@ -81,6 +83,8 @@ class UNETR(nn.Module):
         _check(hidden_size, num_heads, num_layers, self.skip_layers, decoder, block)
         if deep_supervision and decoder != "unetr":
             raise ValueError(f"decoder {decoder!r} has one output; deep_supervision needs 'unetr'")
+        if stem and decoder != "unetr":
+            raise ValueError(f"decoder {decoder!r} has no skips; stem needs 'unetr'")
         self.transformer = Transformer(
             in_channels,
             _grid(img, self.patch_size),
@@ -105,6 +109,7 @@ class UNETR(nn.Module):
                 len(self.skip_layers),
                 deep_supervision=deep_supervision,
                 skip_convolutions=skip_convolutions,
+                stem=stem,
             )
         elif decoder == "mla":
             self.decoder = MultiLevelDecoder(*sizes, len(self.skip_layers))
@@ -121,11 +126,13 @@ class UNETR(nn.Module):
             ValueError: another number of channels than the network takes.
         """
         padded = self._padded(x)
-        *skips, last = self.transformer(padded, self.skip_layers)
         if not isinstance(self.decoder, UNETRDecoder):
+            *skips, last = self.transformer(padded, self.skip_layers)
             logits: Tensor = self.decoder(skips, last)
             return _cropped(logits, x, padded)
-        outputs = [_cropped(output, x, padded) for output in self.decoder(padded, skips, last)]
+        own, added = self.decoder.encode(padded)
+        *skips, last = self.transformer(padded, self.skip_layers, added)
+        outputs = [_cropped(output, x, padded) for output in self.decoder(own, skips, last)]
         return outputs if len(outputs) > 1 else outputs[0]
 
     def attention_maps(
@@ -141,7 +148,10 @@ class UNETR(nn.Module):
         """
         if not 1 <= layer <= self.num_layers:
             raise ValueError(f"layer {layer} is not within 1..{self.num_layers}")
-        weights: Tensor = self.transformer.attention_map(self._padded(x), layer)
+        padded = self._padded(x)
+        decoder = self.decoder
+        added = decoder.encode(padded)[1] if isinstance(decoder, UNETRDecoder) else None
+        weights: Tensor = self.transformer.attention_map(padded, layer, added)
         return weights
 
     def _padded(self, x: Tensor) -> Tensor:

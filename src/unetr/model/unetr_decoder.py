@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from unetr.model.residual_block import ResidualBlock
 from unetr.model.sizes import Triple, upsampling
 from unetr.model.skip_encoder import SkipEncoder, deconvolution
+from unetr.model.stem import ConvolutionalStem
 
 
 class UNETRDecoder(nn.Module):
@@ -23,6 +24,8 @@ class UNETRDecoder(nn.Module):
         skips: Number of block outputs used besides the last.
         deep_supervision: Also give logits at half and at a quarter of the resolution.
         skip_convolutions: See SkipEncoder.
+        stem: Convolutional features of the input join every step (see ConvolutionalStem), in place
+            of one block at full resolution.
     """
 
     def __init__(
@@ -36,6 +39,7 @@ class UNETRDecoder(nn.Module):
         *,
         deep_supervision: bool = False,
         skip_convolutions: bool = True,
+        stem: bool = False,
     ) -> None:
         super().__init__()
         factors = upsampling(patch_size)
@@ -43,13 +47,17 @@ class UNETRDecoder(nn.Module):
         # Features double with each step away from the input, up to 2^(number of steps - 1).
         widths = [feature_size * 2**level for level in reversed(range(len(factors)))]
         without = len(factors) - 1 - skips
-        self.input_encoder = ResidualBlock(in_channels, feature_size)
+        self.input_encoder: nn.Module
+        if stem:
+            self.input_encoder = ConvolutionalStem(in_channels, widths, factors, hidden_size)
+        else:
+            self.input_encoder = ResidualBlock(in_channels, feature_size)
         self.skip_encoders = nn.ModuleList(
             SkipEncoder(hidden_size, widths[step], _real(factors[: step + 1]), skip_convolutions)
             for step in range(without, len(factors) - 1)
         )
         self.steps = nn.ModuleList(
-            DecoderStep(coarse, width, factor, joins=step >= without)
+            DecoderStep(coarse, width, factor, joins=stem or step >= without)
             for step, (coarse, width, factor) in enumerate(
                 zip([hidden_size, *widths[:-1]], widths, factors, strict=True)
             )
@@ -61,29 +69,37 @@ class UNETRDecoder(nn.Module):
             nn.Conv3d(feature_size * 2**level, out_channels, 1) for level in range(1, deep + 1)
         )
 
+    def encode(self, x: Float[Tensor, "b c x y z"]) -> tuple[list[Tensor | None], Tensor | None]:
+        """The input's own features for each step, coarsest first, and what is added to the tokens.
+
+        Without a stem only the last step has some, and the tokens none.
+        """
+        if isinstance(self.input_encoder, ConvolutionalStem):
+            own, added = self.input_encoder(x)
+            return own, added
+        return [None] * (len(self.steps) - 1) + [self.input_encoder(x)], None
+
     def forward(
         self,
-        x: Float[Tensor, "b c x y z"],
+        own: Sequence[Tensor | None],
         skips: Sequence[Float[Tensor, "b k nx ny nz"]],
         bottleneck: Float[Tensor, "b k nx ny nz"],
     ) -> list[Tensor]:
         """Logits (b, out_channels, ...), full resolution first.
 
         Args:
+            own: The input's own features per step, as `encode` gives them.
             skips: Outputs of the skip layers in rising order; the deepest joins first.
         """
         y = bottleneck
         features = []
         waiting = list(zip(self.skip_encoders, reversed(skips), strict=True))
         without = len(self.steps) - 1 - len(waiting)
-        for step, up in enumerate(self.steps):
-            if step == len(self.steps) - 1:
-                y = up(y, self.input_encoder(x))
-            elif step < without:
-                y = up(y, None)
-            else:
+        for step, (up, joining) in enumerate(zip(self.steps, own, strict=True)):
+            if without <= step < len(self.steps) - 1:
                 encode, skip = waiting[step - without]
-                y = up(y, encode(skip))
+                joining = encode(skip) if joining is None else encode(skip) + joining
+            y = up(y, joining)
             features.append(y)
         outputs = [self.head(y)]
         if self.training:

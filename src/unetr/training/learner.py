@@ -38,7 +38,7 @@ class Learner:
         training = recipe.training
         self.optimizer = torch.optim.AdamW(
             network.parameters(),
-            lr=training.lr,
+            lr=training.lr or 0.0,
             weight_decay=training.weight_decay,
             fused=device.type in ("cpu", "cuda"),
         )

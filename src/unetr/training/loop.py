@@ -33,7 +33,7 @@ class Job:
     """All that a loop needs.
 
     Attributes:
-        recipe: As resolved: batch and precision are given.
+        recipe: As resolved: learning rate, batch and precision are given.
         model: Its network is on `device`; its provenance goes into the kept model.
         names: Of the training cases; `get` gives one of them by its index.
         validate: Predicts and scores all validation cases with the model as it is, and writes
@@ -96,7 +96,7 @@ def train(job: Job) -> State:
                 break
             parts = [batches.take() for _ in range(training.accumulate)]
             seed = (training.seed * 1_000_003 + step) * processes.world + processes.rank
-            lr = training.lr * lr_factor(progress, training.warmup, training.schedule)
+            lr = (training.lr or 0.0) * lr_factor(progress, training.warmup, training.schedule)
             loss, norm = learner.gradients(parts, seed)
             loss, stopping = processes.mean([loss, float(job.stop.requested)])
             finite = math.isfinite(loss) and (math.isfinite(norm) or learner.scaler.is_enabled())

@@ -22,7 +22,7 @@ from unetr.training.planned import PLANNED, plan_run
 from unetr.training.precision import choose_precision
 from unetr.training.progress import Watcher
 from unetr.training.recipe import Recipe, load_recipe
-from unetr.training.sizes import batch_size, network_config
+from unetr.training.sizes import batch_size, learning_rate, network_config
 
 # Of what a recipe says, these may be changed when a run is continued.
 _MAY_CHANGE = ("max_steps", "max_minutes", "log_steps", "save_steps", "save_minutes")
@@ -155,7 +155,7 @@ def prepare(order: Order, device: torch.device, world: int, watcher: Watcher) ->
         watcher.say(f"note: {line}")
     network.to(device).train()
     precision, reason = choose_precision(recipe.training.precision, network, plan, device)
-    batch = batch_size(recipe.training.batch, plan, device.type, world)
+    batch = batch_size(recipe.training.batch, world)
     manifest = Manifest(
         status="started",
         command=command(),
@@ -178,7 +178,12 @@ def prepare(order: Order, device: torch.device, world: int, watcher: Watcher) ->
         started=now(),
         licence=dataset.licence,
     )
-    resolved = _with(recipe, "training", {"batch": batch, "precision": precision})
+    chosen = {
+        "lr": learning_rate(recipe.training.lr, config),
+        "batch": batch,
+        "precision": precision,
+    }
+    resolved = _with(recipe, "training", chosen)
     return Prepared(manifest, _filled(resolved, plan, name, config))
 
 

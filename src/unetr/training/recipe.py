@@ -56,6 +56,7 @@ class Network(_Section):
     decoder: Literal["unetr", "nup", "pup", "mla"] = "unetr"
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     deep_supervision: bool = False
+    stem: bool = False
 
 
 class Sampling(_Section):
@@ -118,6 +119,7 @@ class Training(_Section):
     """The optimisation.
 
     Attributes:
+        lr: The highest learning rate; left out, chosen by the network.
         batch: Patches of a step over all processes; left out, chosen by the machine.
         accumulate: Batches whose gradients are summed to one step.
         max_steps, max_minutes: The end, whichever comes first; the schedule follows the nearer.
@@ -128,7 +130,7 @@ class Training(_Section):
     """
 
     optimizer: Literal["adamw"] = "adamw"
-    lr: float = Field(default=1e-4, gt=0)
+    lr: float | None = Field(default=None, gt=0)
     weight_decay: float = Field(default=0.01, ge=0)
     batch: int | None = Field(default=None, ge=1)
     accumulate: int = Field(default=1, ge=1)

@@ -12,8 +12,8 @@ _UNETR_BASE = {"hidden_size": 768, "mlp_dim": 3072, "num_heads": 12, "num_layers
 _UNETR_SMALL = {"hidden_size": 256, "mlp_dim": 1024, "num_heads": 8, "num_layers": 8}
 _SKIPS: dict[int, Sequence[int]] = {12: (3, 6, 9), 8: (2, 4, 6)}
 
-# What a processor does in about a second a step, in bf16.
-_CPU_STEP_VOXELS = 400_000
+# Small batches make many steps, which is what a short training lacks.
+_BATCH = 2
 _CPU_PATCH_VOXELS = 64**3
 _SWIN_MULTIPLE = 32
 _THICK = 2.0
@@ -24,7 +24,7 @@ def patch_limit(limit_voxels: int, device_type: str) -> int:
     return min(limit_voxels, _CPU_PATCH_VOXELS) if device_type == "cpu" else limit_voxels
 
 
-def batch_size(asked: int | None, plan: Plan, device_type: str, world: int) -> int:
+def batch_size(asked: int | None, world: int) -> int:
     """Patches of a step over all processes.
 
     Raises:
@@ -37,9 +37,19 @@ def batch_size(asked: int | None, plan: Plan, device_type: str, world: int) -> i
                 f"take a multiple of {world}"
             )
         return asked
-    voxels = math.prod(plan.patch_voxels)
-    each = max(2, min(4, _CPU_STEP_VOXELS // voxels)) if device_type == "cpu" else 2
-    return math.ceil(each / world) * world
+    return math.ceil(_BATCH / world) * world
+
+
+def learning_rate(asked: float | None, config: dict[str, Any]) -> float:
+    """The highest learning rate of a network.
+
+    A transformer's falls with its width (Yang et al., arXiv:2203.03466): 4e-3 at 256, where it was
+    chosen; networks without one take what AdamW is mostly given.
+    """
+    if asked is not None:
+        return asked
+    width = config.get("hidden_size")
+    return 4e-3 * min(1.0, 256 / width) if width else 1e-3
 
 
 def fit_plan(plan: Plan, network: Network) -> Plan:
@@ -109,13 +119,15 @@ def _unetr(network: Network, plan: Plan, device_type: str) -> dict[str, Any]:
         "out_channels": plan.out_channels,
         "img_size": list(plan.patch_voxels),
         "patch_size": list(plan.token_voxels),
-        "feature_size": network.feature_size or 16,
+        "feature_size": network.feature_size or (8 if device_type == "cpu" else 16),
         **sizes,
         "skip_layers": list(skips),
         "decoder": network.decoder,
         "block": "modern" if network.name == "unetr-modern" else "vit",
         "dropout": network.dropout,
         "deep_supervision": network.deep_supervision,
+        # The decoders of the ablation have no skips for it to join.
+        "stem": network.stem and network.decoder == "unetr",
     }
 
 
