@@ -8,7 +8,9 @@ from typing import Annotated
 import typer
 
 from unetr.cli import talk
+from unetr.cli.compare import compare
 from unetr.cli.download import download
+from unetr.cli.evaluate import evaluate
 from unetr.cli.export import export
 from unetr.cli.import_monai import import_monai
 from unetr.cli.info import info
@@ -22,6 +24,8 @@ VERBS: dict[str, Callable[..., None]] = {
     "inspect": inspect,
     "train": train,
     "predict": predict,
+    "evaluate": evaluate,
+    "compare": compare,
     "export": export,
     "import-monai": import_monai,
     "info": info,
