@@ -10,7 +10,7 @@ import pytest
 from unetr.data.dataset import open_dataset
 from unetr.data.facts import count_values
 from unetr.data.fingerprint import Fingerprint, fingerprint
-from unetr.data.mirror import names_a_side
+from unetr.data.mirror import sided_axes
 
 RAS = nib.orientations.axcodes2ornt("RAS")
 
@@ -208,18 +208,20 @@ def test_parts_that_change_sides_are_no_twins(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("left kidney", True),
-        ("kidney_R", True),
-        ("Lung-right", True),
-        ("hippocampus_l", True),
-        ("liver", False),
-        ("LV", False),
-        ("brightness", False),
-        ("cleft", False),
+        ("left kidney", (0,)),
+        ("kidney_R", (0,)),
+        ("Lung-right", (0,)),
+        ("hippocampus_l", (0,)),
+        ("Anterior", (1,)),
+        ("left upper lobe", (0, 2)),
+        ("liver", ()),
+        ("LV", ()),
+        ("brightness", ()),
+        ("cleft", ()),
     ],
 )
-def test_names_that_say_a_side(name: str, expected: bool) -> None:
-    assert names_a_side(name) is expected
+def test_names_that_say_a_side(name: str, expected: tuple[int, ...]) -> None:
+    assert sided_axes(name) == expected
 
 
 def test_crops_tell_what_they_keep(tmp_path: Path) -> None:

@@ -256,6 +256,9 @@ def test_a_name_that_says_a_side_forbids_it_too() -> None:
     assert plan.mirror_axes == (1, 2)
     assert "'left atrium' names a side" in plan.reasons["mirror_axes"]
     assert planned(prints()).mirror_axes == (0, 1, 2)
+    parts = planned(prints(labels=(label(1, "Anterior"), label(2, "upper lobe"))))
+    assert parts.mirror_axes == (0,)
+    assert "not front-back: 'Anterior' names a side; not up-down" in parts.reasons["mirror_axes"]
 
 
 def test_every_choice_has_a_reason_and_the_plan_survives_json() -> None:
@@ -294,7 +297,7 @@ REAL: dict[str, dict[str, Any]] = {
         "patch_voxels": (40, 56, 40),
         "token_voxels": (8, 8, 8),
         "crop": Crop(),
-        "mirror_axes": (0, 1, 2),
+        "mirror_axes": (0, 2),
     },
     "brats_2ch": {
         "spacing_mm": (1.0, 1.0, 1.0),
