@@ -1,14 +1,15 @@
 """Where in a volume the masks lie, and whether two of them can be compared."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
-from jaxtyping import Bool, Shaped
+from jaxtyping import Bool, Integer, Shaped
+from scipy import ndimage
 
 from unetr.errors import InputError
 
 Box = tuple[slice, slice, slice]
+NOWHERE: Box = (slice(0, 0), slice(0, 0), slice(0, 0))
 
 
 def check_same_shape(
@@ -29,22 +30,47 @@ def check_spacing(spacing_mm: Sequence[float]) -> None:
         raise InputError(f"spacing_mm: {tuple(spacing_mm)} is not three distances above 0; give mm")
 
 
-def box_of(mask: Bool[np.ndarray, "x y z"]) -> Box | None:
-    """The smallest box around the mask; None where it is empty."""
+def box_of(mask: Bool[np.ndarray, "x y z"]) -> Box:
+    """The smallest box around the mask."""
     box = []
     for axis in range(3):
         filled = np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis})))
         if not len(filled):
-            return None
+            return NOWHERE
         box.append(slice(int(filled[0]), int(filled[-1]) + 1))
     return box[0], box[1], box[2]
 
 
-def union(one: Box | None, other: Box | None) -> Box | None:
-    """The smallest box around both."""
-    if one is None or other is None:
-        return one or other
-    joined: Any = tuple(
-        slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(one, other, strict=True)
+def label_boxes(labels: Integer[np.ndarray, "x y z"], ids: Collection[int]) -> dict[int, Box]:
+    """The smallest box around each of these labels, all found in one pass."""
+    # The pass keeps a place for every number up to the greatest.
+    passed = [label for label in ids if 0 < label <= np.iinfo(np.uint16).max]
+    found = {label: box_of(labels == label) for label in set(ids).difference(passed)}
+    if passed:
+        inside = box_of(labels != 0)
+        # It goes along memory.
+        turned = labels.strides[0] < labels.strides[-1]
+        part = labels[inside].T if turned else labels[inside]
+        places = ndimage.find_objects(part, max_label=max(passed))
+        for label in passed:
+            place = places[label - 1]
+            found[label] = _moved(place[::-1] if turned else place, inside) if place else NOWHERE
+    return found
+
+
+def union(boxes: Iterable[Box]) -> Box:
+    """The smallest box around all."""
+    ends = np.array([[(s.start, s.stop) for s in box] for box in boxes if box != NOWHERE])
+    if not len(ends):
+        return NOWHERE
+    low, high = ends[..., 0].min(axis=0).tolist(), ends[..., 1].max(axis=0).tolist()
+    return slice(low[0], high[0]), slice(low[1], high[1]), slice(low[2], high[2])
+
+
+def _moved(box: Box, inside: Box) -> Box:
+    """A box found within another, in the whole volume."""
+    x, y, z = (
+        slice(start.start + side.start, start.start + side.stop)
+        for start, side in zip(inside, box, strict=True)
     )
-    return joined  # type: ignore[no-any-return]
+    return x, y, z

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Integer
 
 from unetr.errors import InputError
-from unetr.metrics.masks import Box, box_of, check_same_shape, check_spacing, union
+from unetr.metrics.masks import box_of, check_same_shape, check_spacing, label_boxes, union
 from unetr.metrics.overlap import counts, dice_of_counts, iou_of_counts
 from unetr.metrics.surface import (
     average_symmetric_surface_distance_mm,
@@ -63,6 +63,8 @@ def score(
     check_spacing(spacing_mm)
     if not 0 <= tolerance_mm < np.inf:
         raise InputError(f"tolerance_mm: {tolerance_mm} is no distance; give 0 or more mm")
+    box = box_of(prediction | reference)
+    prediction, reference = prediction[box], reference[box]
     predicted, referred, both = counts(prediction, reference)
     voxel_ml = float(np.prod(np.asarray(spacing_mm, dtype=float))) / 1000
     distances = surface_distances(prediction, reference, spacing_mm)
@@ -95,15 +97,26 @@ def score_structures(
         tolerance_mm: Of the normalised surface Dice.
 
     Raises:
-        InputError: shapes that differ, a spacing that is none, a negative tolerance.
+        InputError: shapes that differ, a spacing that is none, a negative tolerance, or a structure
+            without labels.
     """
     check_same_shape(prediction, reference)
+    for name, covered in structures.items():
+        if not len(covered):
+            raise InputError(f"structures: {name!r} covers no label; give its ids")
+    ids = {label for covered in structures.values() for label in covered}
+    boxes = [label_boxes(labels, ids) for labels in (prediction, reference)]
     found = {}
-    for name, ids in structures.items():
-        p, r = np.isin(prediction, ids), np.isin(reference, ids)
-        box = union(box_of(p), box_of(r)) or _NOWHERE
-        found[name] = score(p[box], r[box], spacing_mm, tolerance_mm)
+    for name, covered in structures.items():
+        box = union(place[label] for place in boxes for label in covered)
+        masks = [_mask(labels[box], covered) for labels in (prediction, reference)]
+        found[name] = score(masks[0], masks[1], spacing_mm, tolerance_mm)
     return found
 
 
-_NOWHERE: Box = (slice(0, 0), slice(0, 0), slice(0, 0))
+def _mask(labels: Integer[np.ndarray, "x y z"], ids: Sequence[int]) -> Bool[np.ndarray, "x y z"]:
+    """Where any of the labels is."""
+    mask: Bool[np.ndarray, "x y z"] = labels == ids[0]
+    for label in ids[1:]:
+        mask |= labels == label
+    return mask

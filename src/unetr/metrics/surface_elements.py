@@ -101,13 +101,14 @@ def _cut(polygon: Float64[np.ndarray, "n 3"]) -> Float64[np.ndarray, "triangles 
     for triangles in _triangulations(range(len(polygon))):
         a, b, c = (polygon[[triangle[k] for triangle in triangles]] for k in range(3))
         cuts.append(np.cross(b - a, c - a) / 2)
+    return max(cuts, key=_rank)
 
-    def rank(normals: Float64[np.ndarray, "triangles 3"]) -> tuple[float, float]:
-        areas = np.linalg.norm(normals, axis=1)
-        # Rounded: sums of the same areas in another order must be equal.
-        return round(float(areas.sum()), 9), round(float(areas.max()), 9)
 
-    return max(cuts, key=rank)
+def _rank(normals: Float64[np.ndarray, "triangles 3"]) -> tuple[float, float]:
+    """Sum of the areas, then the greatest of them."""
+    areas = np.linalg.norm(normals, axis=1)
+    # Rounded: sums of the same areas in another order must be equal.
+    return round(float(areas.sum()), 9), round(float(areas.max()), 9)
 
 
 def _triangulations(corners: Sequence[int]) -> Iterator[list[_Triangle]]:
