@@ -102,6 +102,7 @@ def test_finished_ones_are_skipped_and_keep_their_record(tmp_path, scans, predic
     assert json.loads(path.read_text())["cases"]["case0"]["status"] == "done"
     again = list(predict_cases(predictor, jobs, overwrite=True))
     assert [one.status for one in again] == ["done"] * 3
+    assert [one.status for one in predict_cases(predictor, jobs)] == ["skipped"] * 3
 
 
 def test_a_failing_case_does_not_stop_the_rest(tmp_path, scans, predictor):

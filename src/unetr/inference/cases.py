@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 from typing import Literal
 
@@ -116,7 +117,7 @@ def predict_cases(
         coming: Future[Volume] | None = None
         writing: tuple[Job, Future[dict[str, float]]] | None = None
         try:
-            for job, following in zip(todo, [*todo[1:], None], strict=True):
+            for job, following in zip_longest(todo, todo[1:]):
                 current, coming = coming or reader.submit(_read, job.case), None
                 try:
                     volume = current.result()
