@@ -54,7 +54,8 @@ def test_a_report_is_written_and_a_plain_table_printed(reports):
     assert [row["dice"] for row in rows[:2]] == ["0.75", "0.0"]
     assert (rows[0]["name"], rows[1]["hd95_mm"]) == ("a structure with a long name", "")
     lines = printed.splitlines()
-    assert lines[0].strip() == "3 cases; means; NSD at 1 mm"
+    assert lines[0] == "3 cases; means; NSD at 1 mm"
+    assert all(line == line.rstrip() for line in lines)
     table = {line.split()[0]: line.split() for line in lines[2:5]}
     assert table["1"][-8:] == ["3", "0.750", "0.750", "to", "0.750", "0.750", "1.00", "1.000"]
     assert table["9"][-8:] == ["3", "0.000", "0.000", "to", "0.000", "0.000", "-", "0.000"]
@@ -149,7 +150,7 @@ def test_compare_tells_differences(unetr, reports):
     lines = printed.splitlines()
     assert lines[2] == "3 common cases"
     # Dice 0.75 three times, against 1, 0.75 and 0.5: 1 of 27 draws has -0.25 alone.
-    row = next(line.split() for line in lines if line.startswith(" 1 a structure"))
+    row = next(line.split() for line in lines if line.startswith("1 a structure"))
     assert row[-8:] == ["3", "0.750", "0.750", "+0.000", "-0.250", "to", "0.250", "1.000"]
     changed = "changed most, a structure with a long name: a 0.750 to 1.000, c 0.750 to 0.500"
     assert changed in lines

@@ -47,6 +47,9 @@ def test_it_learns_phantoms_it_never_saw(tmp_path):
     provenance = load_model(tmp_path / "run").provenance
     assert provenance["dice"] > 0.95
     assert provenance["dice_per_label"].keys() == {"block", "ball"}
+    page = (tmp_path / "run" / "validation" / "report.html").read_text()
+    assert "<title>Validation</title>" in page
+    assert page.count("<image ") == 12  # 2 labels, worst and best of 2 cases, 3 slices
     names = provenance["validation"]
     scan = tmp_path / f"{names[0]}.nii.gz"
     (data / "imagesTr" / f"{names[0]}_0000.nii.gz").rename(scan)

@@ -1,5 +1,6 @@
 """A run from a folder of scans to a run folder, and what it refuses."""
 
+import csv
 import json
 from dataclasses import replace
 
@@ -7,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from unetr import evaluate
 from unetr.checkpoint import load_model
 from unetr.errors import InputError
+from unetr.evaluation import read_evaluation
 from unetr.training.crossvalidation import write_cross_validation
 from unetr.training.errors import Stopped
 from unetr.training.folder import read_manifest
@@ -83,9 +86,26 @@ def test_validation_is_written_with_its_scores(finished):
     (name,) = read_manifest(finished[0]).validation
     assert (folder / "predictions" / f"{name}.nii.gz").exists()
     assert json.loads((folder / "summary.json").read_text())["dice"] == scores["dice"]
-    header, row = (folder / "cases.csv").read_text().splitlines()
-    assert header.startswith("case,")
-    assert row.startswith(name)
+    with (folder / "cases.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["case"], row["label"]) for row in rows] == [(name, "7"), (name, "20")]
+    defined = [float(row["dice"]) for row in rows if row["dice"]]
+    assert np.mean(defined) == pytest.approx(scores["dice"])
+
+
+def test_validation_is_scored_as_evaluation_does(finished, data):
+    """From the files, anew: the same values, HD95 and NSD among them."""
+    folder, scores = finished[0] / "validation", read_manifest(finished[0]).scores
+    again = evaluate(folder / "predictions", data)
+    found = read_evaluation(finished[0])
+    assert found.scores == again.scores
+    assert found.structures == again.structures
+    assert set(scores["hd95_mm"]) == {"block", "ball"}
+    for each in again.structures:
+        assert scores["labels"][each.name] == pytest.approx(again.statistics("dice", each).mean)
+        assert scores["nsd"][each.name] == again.statistics("nsd", each).mean
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["postprocessing"] == {}
 
 
 def test_the_resolved_recipe_is_whole_and_reads_back(finished):

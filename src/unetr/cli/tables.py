@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import typer
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -15,7 +16,12 @@ def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]
     console = Console(highlight=False, markup=False)
     if plain := not console.is_terminal:
         console.width = _UNBROKEN
-    table = Table(title=title, title_justify="left", box=None if plain else box.SIMPLE_HEAD)
+    table = Table(
+        title=title,
+        title_justify="left",
+        box=None if plain else box.SIMPLE_HEAD,
+        pad_edge=not plain,
+    )
     for place, column in enumerate(columns):
         table.add_column(
             column,
@@ -25,7 +31,13 @@ def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]
         )
     for row in rows:
         table.add_row(*row)
-    console.print(table)
+    if not plain:
+        console.print(table)
+        return
+    with console.capture() as captured:
+        console.print(table)
+    for line in captured.get().splitlines():
+        typer.echo(line.rstrip())
 
 
 def figure(value: float | None, digits: int = 3) -> str:

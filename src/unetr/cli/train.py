@@ -146,7 +146,22 @@ def _run(order: "Order", folds: bool) -> None:
                 raise
             raise typer.Exit(2) from None
     if leads:
+        for one in sorted(order.run.glob("fold_*")) if folds else [order.run]:
+            _write_report(one)
         typer.echo(str(order.run / ("cross_validation.json" if folds else "model.safetensors")))
+
+
+def _write_report(run: Path) -> None:
+    """validation/report.html, unless it is there and of these scores."""
+    from unetr.evaluation import read_evaluation
+    from unetr.report import write_report
+    from unetr.training.folder import read_manifest
+
+    scores, page = run / "validation" / "summary.json", run / "validation" / "report.html"
+    if page.exists() and page.stat().st_mtime_ns >= scores.stat().st_mtime_ns:
+        return
+    notes = [*read_manifest(run).notes, "The best model of the run was chosen on these cases."]
+    write_report(page, read_evaluation(scores.parent), "Validation", notes)
 
 
 def _again() -> str:

@@ -66,6 +66,10 @@ class Evaluation:
     unmatched_predictions: tuple[str, ...] = ()
     unmatched_references: tuple[str, ...] = ()
     resampled: tuple[str, ...] = ()
+    # Bootstrap takes a while, and several ask for the same.
+    _known: dict[tuple[str, Structure | None], Statistics] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @property
     def cases(self) -> tuple[str, ...]:
@@ -87,7 +91,10 @@ class Evaluation:
 
     def statistics(self, metric: str, structure: Structure | None = None) -> Statistics:
         """Of one structure, or of all values of all structures."""
-        return statistics(self.values(metric, [structure] if structure else None), self.seed)
+        if (metric, structure) not in self._known:
+            values = self.values(metric, [structure] if structure else None)
+            self._known[metric, structure] = statistics(values, self.seed)
+        return self._known[metric, structure]
 
     def ranked(self, structure: Structure) -> list[tuple[str, float]]:
         """Cases from the worst Dice to the best, each with it; of equal ones by name."""

@@ -1,10 +1,8 @@
 """The end of a run: post-processing chosen, validation scored in full, the model completed."""
 
-import csv
-import json
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,18 +10,25 @@ from typing import Any
 from unetr.checkpoint.model import load_model, save_model
 from unetr.data.cases import Case, Dataset
 from unetr.data.plan import Postprocessing
-from unetr.files import written_whole
+from unetr.evaluation.matching import Pair, Pairs
+from unetr.evaluation.records import write_evaluation
+from unetr.evaluation.result import Evaluation
+from unetr.evaluation.scoring import Options, evaluate_pairs
+from unetr.evaluation.structures import LabelTable, structures_of
 from unetr.image import read_labels, write_labels
 from unetr.inference.postprocess import postprocess
+from unetr.metrics import score_structures
 from unetr.training.folder import Manifest, now, write_manifest
 from unetr.training.history import draw_curves, read_history
 from unetr.training.loop import predictions_folder
 from unetr.training.postprocessing import Labels, choose_rules
 from unetr.training.progress import Watcher
-from unetr.training.validation import Validator, dice_scores, read_ahead, scored_names, summarised
+from unetr.training.validation import Validator, read_ahead, scored_names, summarised
 
-# For the model, the curves and the report.
+# For the model, the curves and the report's page.
 _FIXED_S = 10.0
+# Cases that a report shows of each structure.
+_SHOWN = 3
 
 
 def finish(run: Path, manifest: Manifest, validator: Validator, watcher: Watcher) -> Manifest:
@@ -37,24 +42,12 @@ def finish(run: Path, manifest: Manifest, validator: Validator, watcher: Watcher
     raw = predictions_folder(run, int(best.provenance["step"]))
     validator.model.network.load_state_dict(best.network.state_dict())
     validator.complete(raw)
-    rules: tuple[Postprocessing, ...] = ()
-    gains: dict[str, float] = {}
-    if not manifest.plan.regions:
-        done = 0
-
-        def tell() -> None:
-            nonlocal done
-            done += 1
-            watcher.preparing("choosing post-processing", done, len(cases))
-
-        labels = manifest.plan.labels[1:]
-        rules, gains = choose_rules(labels, _pairs(dataset, cases, raw), tell)
-    for name, gain in gains.items():
-        watcher.say(f"{name}: keeping the largest component alone adds {gain:.4f} Dice, so it is")
+    rules, gains = _rules(manifest, dataset, cases, raw, watcher)
     labelled = run / "validation" / "predictions"
     _write_processed(dataset, cases, raw, labelled, rules)
-    scores = _score(dataset, cases, labelled)
-    _write_scores(run / "validation", scores, gains)
+    evaluation = _evaluated(dataset, cases, labelled, watcher)
+    write_evaluation(run / "validation", evaluation, {"postprocessing": gains})
+    scores = _scores(dataset, evaluation)
     best.plan = best.plan.model_copy(update={"postprocessing": rules})
     best.provenance |= {
         "dice": scores["dice"],
@@ -68,15 +61,39 @@ def finish(run: Path, manifest: Manifest, validator: Validator, watcher: Watcher
     )
     write_manifest(run, finished)
     shutil.rmtree(raw)
-    watcher.say(f"validation Dice {scores['dice']:.4f}: {_listed(scores['labels'])}")
+    watcher.say(f"validation Dice {scores['dice']:.4f}: {_listed(scores)}")
     return finished
 
 
-def _listed(scores: Mapping[str, float | None]) -> str:
+def _rules(
+    manifest: Manifest, dataset: Dataset, cases: Sequence[Case], raw: Path, watcher: Watcher
+) -> tuple[tuple[Postprocessing, ...], dict[str, float]]:
+    """Rules of post-processing, and what each adds to its label's mean Dice."""
+    if manifest.plan.regions:
+        return (), {}
+    done = 0
+
+    def tell() -> None:
+        nonlocal done
+        done += 1
+        watcher.preparing("choosing post-processing", done, len(cases))
+
+    rules, gains = choose_rules(manifest.plan.labels[1:], _pairs(dataset, cases, raw), tell)
+    for name, gain in gains.items():
+        watcher.say(f"{name}: keeping the largest component alone adds {gain:.4f} Dice, so it is")
+    return rules, gains
+
+
+def _listed(scores: dict[str, Any]) -> str:
+    """Dice and HD95 per label."""
     return ", ".join(
-        f"{name} {'undefined' if value is None else f'{value:.4f}'}"
-        for name, value in scores.items()
+        f"{name} {_number(dice, 4)} (HD95 {_number(scores['hd95_mm'][name], 2)} mm)"
+        for name, dice in scores["labels"].items()
     )
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "undefined" if value is None else f"{value:.{digits}f}"
 
 
 def _pairs(
@@ -87,22 +104,41 @@ def _pairs(
         yield found.array[0], reference.array[0], volume.spacing_mm
 
 
-def _write_scores(folder: Path, scores: dict[str, Any], gains: dict[str, float]) -> None:
-    """summary.json with the means, cases.csv with a row per case."""
-    with written_whole(folder / "summary.json") as part:
-        content = scores | {"definition": "Dice on the scan's own grid", "postprocessing": gains}
-        part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    with written_whole(folder / "cases.csv") as part, part.open("w", newline="") as file:
-        table = csv.writer(file)
-        table.writerow(["case", "dice"])
-        table.writerows(scores["cases"].items())
+def _evaluated(
+    dataset: Dataset, cases: Sequence[Case], folder: Path, watcher: Watcher
+) -> Evaluation:
+    pairs = tuple(
+        Pair(case.name, folder / f"{case.name}.nii.gz", case.label, case.images)
+        for case in cases
+        if case.label is not None
+    )
+    # Strange values were told of before the run began; it does not fail by them at its end.
+    table = LabelTable(structures_of(dataset.labels, dataset.regions), frozenset(range(1 << 16)))
+    return evaluate_pairs(
+        Pairs(pairs),
+        table,
+        (str(folder), str(dataset.root)),
+        Options(),
+        lambda done, total: watcher.preparing("scoring", done, total),
+    )
 
 
-def _score(dataset: Dataset, cases: Sequence[Case], folder: Path) -> dict[str, Any]:
-    scores = {}
-    for case, (found, reference, _) in zip(cases, _pairs(dataset, cases, folder), strict=True):
-        scores[case.name] = dice_scores(dataset, found, reference)
-    return asdict(summarised(scores, scored_names(dataset), 0.0))
+def _scores(dataset: Dataset, evaluation: Evaluation) -> dict[str, Any]:
+    """What the manifest keeps: means over all, per label and per case."""
+    names = scored_names(dataset)
+    dice = {
+        case: {name: _or_nan(scores[name]["dice"]) for name in names}
+        for case, scores in evaluation.scores.items()
+    }
+    surfaces = {
+        metric: {one.name: evaluation.statistics(metric, one).mean for one in evaluation.structures}
+        for metric in ("hd95_mm", "nsd")
+    }
+    return asdict(summarised(dice, names, 0.0)) | surfaces
+
+
+def _or_nan(value: float | None) -> float:
+    return float("nan") if value is None else value
 
 
 def _write_processed(
@@ -116,10 +152,17 @@ def _write_processed(
 
 
 def finish_estimate_s(dataset: Dataset, cases: Sequence[Case]) -> float:
-    """Seconds that `finish` will take, from its work on the reference of one case."""
-    began = time.monotonic()
-    for _case, volume, reference in read_ahead(dataset, cases[:1]):
-        labels = reference.array[0]
-        choose_rules(dataset.labels[1:], [(labels, labels, volume.spacing_mm)])
-        dice_scores(dataset, labels, labels)
-    return _FIXED_S + 3 * len(cases) * (time.monotonic() - began)
+    """Seconds of `finish` and of the report's pictures, from the work on one case's reference."""
+    structures = structures_of(dataset.labels, dataset.regions)
+    members = {each.name: each.members for each in structures}
+    seconds = 0.0
+    # The first one also loads libraries, which is done once and not for every case.
+    for _ in range(2):
+        began = time.monotonic()
+        for _case, volume, reference in read_ahead(dataset, cases[:1]):
+            labels = reference.array[0]
+            choose_rules(dataset.labels[1:], [(labels, labels, volume.spacing_mm)])
+            score_structures(labels, labels, members, volume.spacing_mm)
+        seconds = time.monotonic() - began
+    shown = min(len(cases), _SHOWN * len(structures))
+    return _FIXED_S + (3 * len(cases) + shown) * seconds
