@@ -27,12 +27,13 @@ def written_whole(path: Path) -> Iterator[Path]:
         raise as_input_error(path, error) from error
     os.close(handle)
     part = Path(name)
-    # mkstemp makes files private; results are for everyone the umask allows.
-    umask = os.umask(0)
-    os.umask(umask)
-    part.chmod(0o666 & ~umask)
     try:
         yield part
+        # mkstemp makes files private, and so does safetensors; results are for everyone the umask
+        # allows.
+        umask = os.umask(0)
+        os.umask(umask)
+        part.chmod(0o666 & ~umask)
         part.replace(path)
     except OSError as error:
         raise as_input_error(path, error) from error

@@ -1,5 +1,6 @@
 """The verbs about models, as typed: predict, export, info, import-monai."""
 
+import importlib.metadata
 import json
 import subprocess
 import sys
@@ -12,14 +13,8 @@ import torch
 
 from unetr.checkpoint import Model, load_model, save_model
 from unetr.data.plan import Crop, Label, Normalisation, Plan
+from unetr.image import read_label_names
 from unetr.model import UNETR, export_monai
-
-UNETR_COMMAND = Path(sys.executable).parent / "unetr"
-
-
-def run(*arguments, **keywords):
-    command = [str(UNETR_COMMAND), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, **keywords)
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +23,10 @@ def model(tmp_path_factory) -> Path:
     network = UNETR(
         1, 3, 32, patch_size=16, feature_size=4, hidden_size=16, mlp_dim=32, num_heads=2
     ).eval()
+    with torch.no_grad():  # no class is likelier than another
+        head = network.decoder.head
+        head.weight -= head.weight.mean(0)
+        head.bias.zero_()
     plan = Plan(
         channels=("CT",),
         labels=tuple(
@@ -56,88 +55,133 @@ def labels_of(path: Path) -> np.ndarray:
     return np.asarray(nib.load(path).dataobj)
 
 
-def test_exported_networks_predict_what_the_model_does(tmp_path, model, scan):
-    done = run("predict", model, scan, "-o", tmp_path / "own.nii.gz", "--engine", "torch",
-               "--precision", "fp32")  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert "engine torch, fp32 on cpu" in done.stderr
+def test_exported_networks_predict_what_the_model_does(tmp_path, model, scan, unetr):
+    code, _, err = unetr("predict", model, scan, "-o", tmp_path / "own.nii.gz",
+                         "--engine", "torch", "--precision", "fp32")  # fmt: skip
+    assert code == 0, err
+    assert "engine torch, fp32 on cpu" in err
     own = labels_of(tmp_path / "own.nii.gz")
     assert set(np.unique(own)) <= {0, 200, 500}
     assert len(np.unique(own)) > 1
     for kind, name in (("onnx", "model.onnx"), ("openvino", "model.xml")):
-        exported = run("export", model, "-o", tmp_path / kind, "--format", kind)
-        assert exported.stdout.strip() == str(tmp_path / kind / name), exported.stderr
-        out = tmp_path / f"{kind}.nii.gz"
-        done = run("predict", tmp_path / kind / name, scan, "-o", out, "--precision", "fp32")
-        assert done.returncode == 0, done.stderr
-        assert f"engine {kind}, fp32" in done.stderr
-        assert (labels_of(out) == own).mean() >= 0.9999
+        file = tmp_path / kind / name
+        code, out, err = unetr("export", model, "-o", tmp_path / kind, "--format", kind)
+        assert out.strip() == str(file), err
+        labels = tmp_path / f"{kind}.nii.gz"
+        code, _, err = unetr("predict", file, scan, "-o", labels, "--precision", "fp32")
+        assert code == 0, err
+        assert f"engine {kind}, fp32" in err
+        assert (labels_of(labels) == own).mean() >= 0.9999
 
 
-def test_data_set_may_be_gone_and_process_fresh(tmp_path, model, scan):
+def test_what_is_written_says_what_it_is(tmp_path, model, scan, unetr):
+    code, out, err = unetr("predict", model, scan, "-o", tmp_path / "out", "--engine", "torch")
+    assert (code, out) == (0, ""), err
+    labels, image = tmp_path / "out" / "scan.nii.gz", nib.load(scan)
+    assert nib.load(labels).get_data_dtype() == np.uint16  # 500 needs two bytes
+    assert nib.load(labels).shape == image.shape
+    assert np.array_equal(nib.load(labels).affine, image.affine)
+    assert read_label_names(labels) == {0: "background", 200: "liver", 500: "spleen"}
+    record = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert record["models"] == [{"file": str(model), "network": "unetr"}]
+    assert (record["engine"], record["device"], record["overlap"]) == ("torch", "cpu", 0.5)
+    assert record["precision"] in ("fp32", "bf16")
+    assert record["versions"]["torch"] == importlib.metadata.version("torch")
+    assert record["peak_memory_gb"] > 0.1
+    (case,) = record["cases"].values()
+    assert (case["images"], case["output"]) == ([str(scan)], str(labels))
+    assert {"preprocess", "windows", "restore", "read", "write"} <= set(case["seconds"])
+
+
+def test_data_set_may_be_gone_and_process_fresh(tmp_path, model, scan, unetr):
     """Only the model file and the scan are needed: a copy elsewhere predicts the same."""
     copy = tmp_path / "elsewhere.safetensors"
     copy.write_bytes(model.read_bytes())
-    for path, out in ((model, "a.nii.gz"), (copy, "b.nii.gz")):
-        done = run("predict", path, scan, "-o", tmp_path / out, "--engine", "torch", cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
+    code, _, err = unetr("predict", model, scan, "-o", tmp_path / "a.nii.gz", "--engine", "torch")
+    assert code == 0, err
+    command = [Path(sys.executable).parent / "unetr", "predict", copy, scan, "-o", "b.nii.gz"]
+    subprocess.run([*command, "--engine", "torch"], cwd=tmp_path, check=True, capture_output=True)
     assert np.array_equal(labels_of(tmp_path / "a.nii.gz"), labels_of(tmp_path / "b.nii.gz"))
 
 
-def test_one_failing_scan_gives_exit_1_and_a_summary(tmp_path, model, scan):
+def test_one_failing_scan_gives_exit_1_and_a_summary(tmp_path, model, scan, unetr):
     folder = tmp_path / "scans"
     folder.mkdir()
     (folder / "good.nii.gz").write_bytes(scan.read_bytes())
     (folder / "bad.nii.gz").write_bytes(scan.read_bytes()[:300])
-    arguments = ("predict", model, folder, "-o", tmp_path / "out", "--engine", "torch")
-    done = run(*arguments)
-    assert done.returncode == 1
-    assert done.stdout == ""
-    assert "1 of 2 failed" in done.stderr
-    assert "bad.nii.gz" in done.stderr
-    assert "Traceback" not in done.stderr
+    words = ("predict", model, folder, "-o", tmp_path / "out", "--engine", "torch")
+    code, out, err = unetr(*words)
+    assert (code, out) == (1, "")
+    assert "1 of 2 failed:" in err
+    assert "bad.nii.gz" in err
+    assert "Traceback" not in err
     content = json.loads((tmp_path / "out" / "manifest.json").read_text())
     assert content["cases"]["bad"]["status"] == "failed"
     assert content["cases"]["good"]["status"] == "done"
-    again = run(*arguments)
-    assert "good: already there" in again.stderr
+    _, _, err = unetr(*words)
+    assert "good: already there" in err
+    (folder / "bad.nii.gz").unlink()
+    code, _, err = unetr(*words)
+    assert (code, err.count("\n")) == (0, 1)
+    assert "already there; --overwrite predicts it again" in err
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("words", "said"),
     [
-        (("predict", "SCAN", "-o", "out"), "not a model"),
-        (("predict", "MODEL", "-o", "out"), "no scan is given"),
-        (("predict", "MODEL", "absent.nii.gz", "-o", "out"), "absent.nii.gz"),
-        (("predict", "MODEL", "SCAN", "-o", "out", "--shard", "3/2"), "I/N"),
-        (("predict", "MODEL", "SCAN", "-o", "out", "--attention", "13"), "not within 1..12"),
-        (("predict", "absent.safetensors", "SCAN", "-o", "out"), "cannot be read"),
-        (("info", "SCAN"), "not a unetr model"),
+        ("predict MODEL -o out", "no scan is given"),
+        ("predict MODEL absent.nii.gz -o out", "absent.nii.gz: no such file or folder"),
+        ("predict absent SCAN -o out", "absent: no such file or folder; name models"),
+        ("predict RUN SCAN -o out", "a training run without a model yet"),
+        ("predict MODEL RUN -o out", "a training run without a model yet"),
+        ("predict MODEL SCAN MODEL -o out", "a model after "),
+        ("predict MODEL TWO -o out", "channels: 2, but the model takes 1 (CT)"),
+        ("predict MODEL TWO -o out.nii.gz", "channels: 2, but the model takes 1 (CT)"),
+        ("predict MODEL SCAN -o SCAN", "is the scan itself"),
+        ("predict MODEL SCAN -o out --shard 3/2", "I/N"),
+        ("predict MODEL SCAN -o out --attention 13", "not within 1..12"),
+        ("predict MODEL SCAN -o out --overlap 1", "overlap 1.0 is not within [0, 1)"),
+        ("predict MODEL SCAN -o out --max-memory 0", "give GB above 0"),
+        ("predict MODEL SCAN -o out --max-memory 0.001", "--max-memory"),
+        ("predict MODEL SCAN -o out --device nonsense", "device 'nonsense' is not available"),
+        ("predict absent.safetensors SCAN -o out", "cannot be read"),
+        ("export SCAN -o out --format onnx", "not a unetr model"),
+        ("info NOTES", "not a unetr model"),
     ],
 )
-def test_wrong_calls_are_one_line_and_exit_2(tmp_path, model, scan, arguments, said):
-    places = {"MODEL": model, "SCAN": scan}
-    done = run(*(places.get(one, one) for one in arguments), cwd=tmp_path)
-    assert done.returncode == 2
-    assert said in done.stderr
-    assert done.stderr.count("\n") <= 1
-    assert not (tmp_path / "out").exists()
+def test_wrong_calls_are_one_line_and_exit_2(
+    tmp_path, model, scan, unetr, monkeypatch, words, said
+):
+    two = tmp_path / "two.nii.gz"
+    nib.save(nib.Nifti1Image(np.zeros((8, 8, 8, 2), np.float32), np.eye(4)), two)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "recipe.toml").touch()
+    (tmp_path / "notes.txt").write_text("not a header, but long enough for one")
+    places = {"MODEL": model, "SCAN": scan, "TWO": two, "RUN": tmp_path / "run",
+              "NOTES": tmp_path / "notes.txt"}  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    engine = ["--engine", "torch"] if words.startswith("predict") else []
+    code, out, err = unetr("--quiet", *(places.get(one, one) for one in words.split()), *engine)
+    assert (code, out) == (2, "")
+    assert said in err
+    assert err.count("\n") == 1
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith("out")]
 
 
-def test_info_says_what_it_is(model):
-    done = run("info", model)
-    assert done.returncode == 0, done.stderr
+def test_info_says_what_it_is(model, unetr):
+    code, out, err = unetr("info", model)
+    assert code == 0, err
     for part in ("200 liver, 500 spleen", "CT", "liver 0.9123", "-175 to 250", "32 x 32 x 32"):
-        assert part in done.stdout
-    assert "UNETR: 12 blocks of width 16 with 2 heads" in done.stdout
-    content = json.loads(run("info", model, "--json").stdout)
+        assert part in out
+    assert "UNETR: 12 blocks of width 16 with 2 heads" in out
+    content = json.loads(unetr("info", model, "--json")[1])
     assert content["plan"]["labels"][1] == {"id": 200, "name": "liver"}
 
 
-def test_the_card_is_markdown_named_after_its_run(model):
-    done = run("info", model.parent, "--card")
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
+def test_the_card_is_markdown_named_after_its_run(model, unetr):
+    code, out, err = unetr("info", model.parent, "--card")
+    assert code == 0, err
+    lines = out.splitlines()
     assert lines[0] == f"# {model.parent.name}: liver, spleen from CT"
     assert "| 500 | spleen |" in lines
     assert "The file holds no validation scores." in lines
@@ -153,10 +197,10 @@ def test_info_needs_no_torch(model):
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
 
 
-def test_attention_and_maps_are_written(tmp_path, model, scan):
-    done = run("predict", model, scan, "-o", tmp_path, "--engine", "torch", "--attention", 3,
-               "--uncertainty", "--probabilities")  # fmt: skip
-    assert done.returncode == 0, done.stderr
+def test_attention_and_maps_are_written(tmp_path, model, scan, unetr):
+    code, _, err = unetr("predict", model, scan, "-o", tmp_path, "--engine", "torch",
+                         "--attention", 3, "--uncertainty", "--probabilities")  # fmt: skip
+    assert code == 0, err
     affine = nib.load(scan).affine
     for kind, dims in (("attention", 3), ("uncertainty", 3), ("probabilities", 4)):
         image = nib.load(tmp_path / kind / "scan.nii.gz")
@@ -168,24 +212,67 @@ def test_attention_and_maps_are_written(tmp_path, model, scan):
     assert 0.8 < attention[attention > 0].mean() < 1.2
 
 
-def test_monai_checkpoint_is_imported(tmp_path):
+def monai_checkpoint(path: Path, channels: tuple[int, int]) -> UNETR:
+    """A small network that MONAI's class could be, and its weights in a file."""
     torch.manual_seed(0)
-    network = UNETR(1, 14, 96, feature_size=4, hidden_size=24, mlp_dim=32, num_heads=2,
+    network = UNETR(*channels, 32, feature_size=4, hidden_size=24, mlp_dim=32, num_heads=12,
                     skip_layers=(4, 7, 10)).eval()  # fmt: skip
-    torch.save(export_monai(network), tmp_path / "monai.pt")
-    out = tmp_path / "model.safetensors"
-    done = run("import-monai", tmp_path / "monai.pt", "-o", out, "--recipe", "btcv-monai")
-    assert done.returncode == 0, done.stderr
+    torch.save(export_monai(network), path)
+    return network
+
+
+@torch.no_grad()
+def test_monai_checkpoint_is_imported(tmp_path, unetr):
+    checkpoint, out = tmp_path / "monai.pt", tmp_path / "model.safetensors"
+    network = monai_checkpoint(checkpoint, (1, 14))
+    code, said, err = unetr("import-monai", checkpoint, "-o", out, "--recipe", "btcv-monai")
+    assert (code, said.strip()) == (0, str(out)), err
     loaded = load_model(out)
     assert loaded.plan.labels[6].name == "liver"
     assert loaded.plan.spacing_mm == (1.5, 1.5, 2.0)
-    x = torch.randn(1, 1, 96, 96, 96)
-    with torch.no_grad():
-        torch.testing.assert_close(loaded.network(x), network(x))
-    wrong = run("import-monai", tmp_path / "monai.pt", "-o", out, "--recipe", "msd-spleen")
-    assert wrong.returncode == 2
-    assert "1 -> 14 channels, but recipe msd-spleen has 1 -> 2" in wrong.stderr
-    (tmp_path / "evil.pt").write_bytes(b"cos\nsystem\n(S'true'\ntR.")
-    wrong = run("import-monai", tmp_path / "evil.pt", "-o", out, "--recipe", "btcv")
-    assert wrong.returncode == 2
-    assert "plain tensors" in wrong.stderr
+    x = torch.randn(1, 1, 32, 32, 32)
+    torch.testing.assert_close(loaded.network(x), network(x))
+
+
+@torch.no_grad()
+def test_monai_brain_tumour_outputs_become_our_regions(tmp_path, unetr):
+    """MONAI's are tumour core, whole tumour, enhancing; ours whole, core, enhancing."""
+    checkpoint, out = tmp_path / "monai.pt", tmp_path / "model.safetensors"
+    network = monai_checkpoint(checkpoint, (4, 3))
+    code, _, err = unetr("import-monai", checkpoint, "-o", out, "--recipe", "msd-brain-tumour")
+    assert code == 0, err
+    loaded = load_model(out)
+    assert [region.name for region in loaded.plan.regions] == [
+        "whole tumour",
+        "tumour core",
+        "enhancing tumour",
+    ]
+    x = torch.randn(1, 4, 32, 32, 32)
+    theirs = network(x)
+    assert (theirs[:, 0] - theirs[:, 1]).abs().max() > 0.1
+    torch.testing.assert_close(loaded.network(x), theirs[:, [1, 0, 2]])
+
+
+@pytest.mark.parametrize(
+    ("recipe", "said"),
+    [
+        ("msd-spleen", "1 -> 14 channels, but recipe msd-spleen has 1 -> 2"),
+        ("heart", "--recipe heart: not a published task; known are btcv, btcv-monai"),
+    ],
+)
+def test_another_recipe_than_the_checkpoints(tmp_path, unetr, recipe, said):
+    monai_checkpoint(tmp_path / "monai.pt", (1, 14))
+    out = tmp_path / "model.safetensors"
+    code, _, err = unetr("import-monai", tmp_path / "monai.pt", "-o", out, "--recipe", recipe)
+    assert (code, err.count("\n")) == (2, 1)
+    assert said in err
+    assert not out.exists()
+
+
+def test_a_pickle_that_is_more_than_tensors_is_refused(tmp_path, unetr):
+    evil, out = tmp_path / "evil.pt", tmp_path / "model.safetensors"
+    evil.write_bytes(b"cos\nsystem\n(S'true'\ntR.")
+    code, _, err = unetr("import-monai", evil, "-o", out, "--recipe", "btcv")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "plain tensors" in err
+    assert not out.exists()

@@ -24,7 +24,7 @@ class Octants(nn.Module):
             for a, n in enumerate(x.shape[2:])
         ]
         octant = halves[0] * 4 + halves[1] * 2 + halves[2] * 1
-        bright = 20 * x.mean(1)
+        bright = 20 * (x.mean(1) - 0.5)
         logits = torch.full((len(x), OCTANTS + 1, *x.shape[2:]), -40.0)
         for number in range(OCTANTS):
             logits[:, number + 1] = torch.where(octant == number, bright, -40.0)
@@ -34,7 +34,7 @@ class Octants(nn.Module):
 
 @pytest.fixture
 def octants() -> Model:
-    """Over one window of 64^3 at 1 mm, RAS; bright is above the scan's mean by one sigma / 2."""
+    """Over one window of 64^3 at 1 mm, RAS; bright is half a standard deviation above the mean."""
     plan = Plan(
         channels=("MR",),
         labels=tuple(Label(id=10 * i, name=f"octant {i}") for i in range(OCTANTS + 1)),

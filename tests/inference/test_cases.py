@@ -16,7 +16,7 @@ from unetr.inference.predictor import Predictor
 
 def write_scan(path, seed=0, size=(20, 24, 28)):
     path.parent.mkdir(parents=True, exist_ok=True)
-    array = np.random.default_rng(seed).normal(0, 0.1, size)
+    array = np.random.default_rng(seed).normal(0, 0.02, size)
     array[4:8, 4:8, 4:8] = array[14:18, 16:20, 20:24] = 3
     affine = np.diag([-1.0, 1.0, 1.0, 1.0])
     affine[:3, 3] = seed

@@ -1,5 +1,7 @@
 """Every engine computes what torch computes; a wrong choice is told in one line."""
 
+import functools
+
 import pytest
 import torch
 from torch import nn
@@ -31,8 +33,7 @@ class Small(nn.Module):
         return self.layers(x)
 
 
-@pytest.fixture
-def model() -> Model:
+def model_of() -> Model:
     plan = Plan(
         channels=("a", "b"),
         labels=tuple(Label(id=i, name=str(i)) for i in range(3)),
@@ -43,9 +44,24 @@ def model() -> Model:
     return Model(Small().eval(), plan)
 
 
+@pytest.fixture
+def model() -> Model:
+    return model_of()
+
+
+@pytest.fixture(scope="module")
+def conversions(tmp_path_factory):
+    """Where converted networks are kept: each conversion takes seconds."""
+    return tmp_path_factory.mktemp("cache"), functools.cache(
+        lambda _: convert.to_onnx(model_of()).SerializeToString()
+    )
+
+
 @pytest.fixture(autouse=True)
-def _own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+def _own_cache(conversions, monkeypatch):
+    folder, onnx = conversions
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
+    monkeypatch.setattr(engines, "converted_onnx", lambda _: onnx("small"))
 
 
 @pytest.mark.parametrize("name", ["torch", "openvino", "onnx"])
@@ -69,14 +85,84 @@ def test_regions_are_scored_one_by_one(name, model):
     torch.testing.assert_close(found, model.network(x).sigmoid(), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["torch", "openvino"])
 @torch.no_grad()
-def test_bf16_is_close_and_is_not_fp32(name, model):
-    engine = make_engine(model, name, "bf16", "cpu")
+def test_torch_bf16_is_close_and_is_not_fp32(model):
+    engine = make_engine(model, "torch", "bf16", "cpu")
     assert engine.precision == "bf16"
     x = torch.randn(2, 2, 8, 8, 4)
     error = (engine.forward(x) - model.network(x).softmax(1)).abs().max()
     assert 1e-5 < error < 0.1
+
+
+@pytest.mark.parametrize("precision", ["auto", "fp32", "bf16"])
+def test_openvino_computes_in_what_it_says(precision, model, monkeypatch):
+    import openvino as ov
+
+    has_bf16 = "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    if precision == "bf16" and not has_bf16:
+        with pytest.raises(InputError, match="no bf16; use --precision fp32"):
+            make_engine(model, "openvino", precision, "cpu")
+        return
+    compiled = []
+    compile_ = engines._compile
+    monkeypatch.setattr(
+        engines, "_compile", lambda *given: compiled.append(compile_(*given)) or compiled[0]
+    )
+    engine = make_engine(model, "openvino", precision, "cpu")
+    expected = "bf16" if has_bf16 and precision != "fp32" else "fp32"
+    assert engine.precision == expected
+    hint = compiled[0].get_property("INFERENCE_PRECISION_HINT").get_type_name()
+    assert hint == {"fp32": "f32", "bf16": "bf16"}[expected]
+    layers = {
+        node.get_rt_info()["layerType"].astype(str): node.get_rt_info()["runtimePrecision"].astype(
+            str
+        )
+        for node in compiled[0].get_runtime_model().get_ops()
+    }
+    assert layers["Convolution"] == layers["Deconvolution"] == hint
+
+
+def test_torch_fp32_takes_no_shorter_type_for_it(model, monkeypatch):
+    """Whatever the caller allowed, which is as it was afterwards."""
+    seen = []
+
+    def noting(x):
+        on = torch.backends
+        kinds = (on.cuda.matmul, on.cudnn.conv, on.mkldnn.matmul, on.mkldnn.conv)
+        seen.append([*(kind.fp32_precision for kind in kinds), torch.is_autocast_enabled("cpu")])
+        return torch.zeros(len(x), 3, *x.shape[2:])
+
+    monkeypatch.setattr(model.network, "forward", noting)
+    before = torch.backends.mkldnn.matmul.fp32_precision
+    torch.backends.mkldnn.matmul.fp32_precision = "bf16"
+    try:
+        with torch.autocast("cpu", torch.bfloat16):
+            make_engine(model, "torch", "fp32", "cpu").forward(torch.zeros(1, 2, 8, 8, 4))
+        assert seen == [["ieee"] * 4 + [False]]
+        assert torch.backends.mkldnn.matmul.fp32_precision == "bf16"
+    finally:
+        torch.backends.mkldnn.matmul.fp32_precision = before
+
+
+def test_onnx_holds_fp32_alone(model):
+    import onnx
+
+    proto = onnx.load_from_string(engines.converted_onnx(model))
+    kinds = {onnx.TensorProto.DataType.Name(one.data_type) for one in proto.graph.initializer}
+    assert "FLOAT" in kinds
+    assert not kinds & {"FLOAT16", "BFLOAT16"}
+    assert make_engine(model, "onnx", "auto", "cpu").precision == "fp32"
+
+
+def test_little_memory_gives_one_window_at_a_time(model, monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    assert make_engine(model, "openvino", "fp32", "cpu").batch == 2
+    engine = make_engine(model, "openvino", "fp32", "cpu", spare_gb=0.0)
+    assert engine.batch == 1
+    x = torch.randn(3, 2, 8, 8, 4)
+    with torch.no_grad():
+        expected = model.network(x).softmax(1)
+    torch.testing.assert_close(engine.forward(x), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_auto_takes_the_fastest_installed(model, monkeypatch):
@@ -95,7 +181,8 @@ def test_impossible_choices(model):
         make_engine(model, device="cuda:7")
 
 
-def test_conversion_is_cached_and_follows_the_weights(model, monkeypatch):
+def test_conversion_is_cached_and_follows_the_weights(model, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     first = convert.converted_openvino(model)
     with monkeypatch.context() as patch:
         patch.setattr(convert, "to_openvino", lambda _: pytest.fail("converted twice"))

@@ -1,26 +1,81 @@
-"""Memory: container limits are respected, estimates grow with what they are of."""
+"""Estimates of memory grow with what they are of."""
 
+import numpy as np
 import pytest
 
-from unetr.inference import memory
+from unetr.checkpoint.header import Header, NetworkConfig
+from unetr.data.place import place
+from unetr.data.plan import Label, Normalisation, Plan
+from unetr.image.volume import Volume
+from unetr.inference.memory import MOST_PLANES, Need, need, refusal, window_gb, windows_at_once
 
 
-def test_container_limit_counts(tmp_path, monkeypatch):
-    monkeypatch.setattr(memory, "_CGROUP", tmp_path)
-    without = memory.available_gb()
-    (tmp_path / "memory.max").write_text("max\n")
-    (tmp_path / "memory.current").write_text("1000\n")
-    assert memory.available_gb() == pytest.approx(without, rel=0.2)
-    (tmp_path / "memory.max").write_text(f"{10**8 + 1000}\n")
-    assert memory.available_gb() == pytest.approx(memory.resident_gb() + 0.1, abs=0.02)
+def header(feature_size: int = 16) -> Header:
+    plan = Plan(
+        channels=("CT",),
+        labels=tuple(Label(id=i, name=str(i)) for i in range(14)),
+        spacing_mm=(2.0, 2.0, 2.0),
+        patch_voxels=(96, 96, 96),
+        normalisation=(Normalisation(kind="zscore"),),
+    )
+    network = NetworkConfig(name="unetr", config={"feature_size": feature_size})
+    return Header(version=1, network=network, plan=plan)
 
 
-def test_estimates():
-    small = memory.slab_gb(14, (96, 96, 96), (300, 100, 100))
-    assert small == pytest.approx(4 * 15 * (96 * 100 * 100 + 2 * 96**3) / 1e9)
-    # Longer scans need no more: the slab is one patch thick.
-    assert memory.slab_gb(14, (96, 96, 96), (900, 100, 100)) == small
-    assert memory.plane_gb(14, (96, 50, 20)) == pytest.approx(14 * 4 * 1000 / 1e9)
-    with_them = memory.result_gb(14, (512, 512, 160), True)
-    without = memory.result_gb(14, (512, 512, 160), False)
-    assert with_them - without == pytest.approx(14 * 2 * 512 * 512 * 160 / 1e9)
+def needed(size: tuple[int, int, int], **changed: object) -> Need:
+    # One voxel repeated: only the shape counts.
+    volume = Volume(np.broadcast_to(np.int16(0), (1, *size)), np.eye(4), source="scan")
+    asked = {
+        "channels": 14,
+        "windows": 1,
+        "slab_on_host": True,
+        "probabilities": False,
+        "maps": 0,
+        "postprocessing": False,
+    }
+    return need(place(header().plan, volume), header(), **(asked | changed))
+
+
+def test_a_scan_twice_as_long_needs_no_second_slab():
+    short, long = needed((512, 512, 200)), needed((1024, 512, 200))
+    voxels = 512 * 512 * 200
+    # Two bytes of labels, and four of the input on a grid of an eighth.
+    grown = (2 + 4 / 8) * voxels / 1e9
+    assert long.windows - short.windows == pytest.approx(grown)
+    assert long.plane == short.plane
+
+
+def test_what_is_kept_is_counted():
+    size = (256, 256, 256)
+    plain, voxels = needed(size), 256**3
+    kept = needed(size, probabilities=True)
+    assert kept.windows - plain.windows == pytest.approx(2 * 14 * voxels / 1e9)
+    mapped = needed(size, maps=2)
+    assert mapped.finishing - plain.finishing == pytest.approx(2 * 8 * (1 + 1 / 8) * voxels / 1e9)
+    assert needed(size, postprocessing=True).least > plain.finishing
+    elsewhere = needed(size, windows=0, slab_on_host=False)
+    assert plain.windows - elsewhere.windows > window_gb(header())
+
+
+def test_planes_follow_the_memory():
+    found = Need(preparing=1.0, windows=2.0, plane=0.1, finishing=1.5)
+    assert found.least == pytest.approx(2.1)
+    assert [found.planes(gb) for gb in (2.0, 2.15, 2.55, 100.0)] == [1, 1, 5, MOST_PLANES]
+
+
+def test_windows_at_once_follow_the_memory():
+    one = window_gb(header())
+    assert windows_at_once(header(), 2, 8.01 * one) == 2
+    assert windows_at_once(header(), 2, 7.9 * one) == 1
+    assert windows_at_once(header(), 2, 0.0) == 1
+    assert window_gb(header(32)) > 1.5 * one
+
+
+def test_a_refusal_names_what_would_do():
+    volume = Volume(np.zeros((1, 4, 5, 6)), np.eye(4), source="scan.nii.gz")
+    placement = place(header().plan, volume)
+    found = Need(preparing=3.05, windows=1.0, plane=0.1, finishing=1.0)
+    told = refusal(found, 1.0, placement, limit_gb=2.0)
+    assert told.startswith("scan.nii.gz: 4 x 5 x 6 voxels need 4.1 GB in all, not 2; ")
+    assert "give --max-memory 4.1 or more" in told
+    assert "3.0 GB, but 1.0 GB of memory are free" in refusal(found, 1.0, placement, None)

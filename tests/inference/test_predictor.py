@@ -10,6 +10,7 @@ from unetr.errors import InputError
 from unetr.image.volume import Volume
 from unetr.inference import memory
 from unetr.inference.predictor import Predictor
+from unetr.machine import resident_gb
 
 
 def phantom(size=(40, 50, 30), seed=0) -> Volume:
@@ -146,30 +147,83 @@ def test_wrong_channels_are_told(octants):
         Predictor(octants, engine="torch", device="cpu")(two)
 
 
+def test_little_memory_changes_no_bit(octants):
+    """Plane by plane in as little as it says it needs, or many planes at a time."""
+    volume = phantom((40, 70, 66))
+    predictor = Predictor(
+        octants, engine="torch", precision="fp32", device="cpu", probabilities=True
+    )
+    plain = predictor(volume)
+    seen = []
+    predictor.spare_gb = lambda: seen[0].least
+    whole = memory.need
+
+    def noted(*arguments, **keywords):
+        seen.append(whole(*arguments, **keywords))
+        return seen[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(memory, "need", noted)
+        tight = predictor(volume)
+        assert seen[0].planes(predictor.spare_gb()) == 1
+        assert np.array_equal(tight.labels.array, plain.labels.array)
+        assert np.array_equal(tight.probabilities.array, plain.probabilities.array)
+        predictor.spare_gb = lambda: seen[0].least * 0.99
+        with pytest.raises(InputError, match="GB of memory are free; free some"):
+            predictor(volume)
+
+
 def test_a_scan_that_cannot_fit_says_what_would(octants):
     predictor = Predictor(
-        octants, engine="torch", device="cpu", max_memory_gb=memory.resident_gb() + 0.001
+        octants, engine="torch", device="cpu", max_memory_gb=resident_gb() + 0.001
     )
-    with pytest.raises(InputError, match=r"needs .* GB .* --max-memory"):
+    with pytest.raises(InputError, match=r"need .* GB in all, not .* --max-memory"):
         predictor(phantom())
+    with pytest.raises(InputError, match="give GB above 0"):
+        Predictor(octants, engine="torch", device="cpu", max_memory_gb=0.0)
 
 
-def test_exhausted_accelerator_moves_the_sums_to_the_host(octants, monkeypatch):
-    volume = phantom()
-    predictor = Predictor(octants, engine="torch", precision="fp32", device="cpu")
-    expected = predictor(volume).labels.array
-    exhausted = iter([True])
-    plain = predictor._slabs
+class Exhausted(torch.nn.Module):
+    """As on an accelerator: no memory for two windows, nor for one beside the sums."""
 
-    def slabs(*arguments):
-        if next(exhausted, False):
+    config: dict[str, int] = {}  # noqa: RUF012
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+        self.sums_are_away = lambda: False
+
+    def forward(self, x):
+        if len(x) > 1 or not self.sums_are_away():
             raise torch.OutOfMemoryError
-        return plain(*arguments)
+        return self.network(x)
 
+
+def test_exhausted_accelerator_halves_then_moves_the_sums_to_the_host(octants):
+    volume = phantom((60, 90, 90))
+    expected = Predictor(octants, engine="torch", precision="fp32", device="cpu")(volume)
+    network = Exhausted(octants.network)
+    predictor = Predictor(
+        type(octants)(network, octants.plan), engine="torch", precision="fp32", device="cpu"
+    )
+    predictor._forward.batch = 4
     predictor._accumulate_on = torch.device("meta")  # stands for an accelerator
-    monkeypatch.setattr(predictor, "_slabs", slabs)
-    with pytest.warns(UserWarning, match="on the host"):
-        assert np.array_equal(predictor(volume).labels.array, expected)
+    network.sums_are_away = lambda: predictor._accumulate_on.type == "cpu"
+    with pytest.warns(UserWarning, match="out of memory") as told:
+        found = predictor(volume)
+    assert [str(one.message).split(": ")[1] for one in told] == [
+        "2 windows at a time from now on",
+        "1 window at a time from now on",
+        "scores are accumulated on the host from now on",
+    ]
+    assert np.array_equal(found.labels.array, expected.labels.array)
+
+
+def test_a_window_that_never_fits_is_told(octants):
+    network = Exhausted(octants.network)
+    predictor = Predictor(type(octants)(network, octants.plan), engine="torch", device="cpu")
+    with pytest.raises(InputError, match="one window of 64 x 64 x 64 voxels does not fit on cpu"):
+        predictor(phantom())
 
 
 def test_overlap_and_blend_replace_the_plans(octants):

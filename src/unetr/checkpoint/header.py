@@ -105,9 +105,10 @@ def _read_table(path: Path) -> dict[str, Any]:
                     f"{path}: a pickled torch checkpoint, not a unetr model; "
                     "if it is a MONAI UNETR, convert it by `unetr import-monai`"
                 )
-            if length > _LONGEST_HEADER:
+            raw = file.read(min(length, _LONGEST_HEADER))
+            # The table is a JSON object. A compressed scan, say, may begin like a length.
+            if length > _LONGEST_HEADER or raw[:1] not in (b"{", b""):
                 raise InputError(f"{path}: not a unetr model file (model.safetensors is expected)")
-            raw = file.read(length)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
     if len(raw) < length:

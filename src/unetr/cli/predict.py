@@ -13,7 +13,7 @@ from unetr.cli import talk
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from unetr.inference.cases import Outcome
+    from unetr.inference.cases import Job, Outcome
     from unetr.inference.predictor import OnWindow, Predictor
 
 MODEL_SUFFIXES = (".safetensors", ".onnx", ".xml", ".pt", ".pth", ".ckpt")
@@ -96,16 +96,22 @@ def predict(
 
     Example: unetr predict run/model.safetensors scans/ -o segmentations
     """
-    from unetr.inference.cases import plan_jobs, predict_cases
+    from unetr.errors import InputError
+    from unetr.inference.cases import is_finished, plan_jobs, predict_cases
     from unetr.inference.cases import shard as part_of
     from unetr.inference.exported import load_any
     from unetr.inference.manifest import manifest_path, write_manifest
     from unetr.inference.predictor import Predictor
+    from unetr.inference.ranks import wait_for_others
 
     models, inputs = split(paths)
     members = [load_any(path) for path in models]
-    jobs = plan_jobs(inputs, out, len(members[0].header.plan.channels))
-    jobs = part_of(jobs, shard)
+    every = plan_jobs(inputs, out, len(members[0].header.plan.channels))
+    jobs = part_of(every, shard)
+    if not overwrite and all(is_finished(job) for job in jobs):
+        talk.say(_nothing_to_do(jobs, out))
+        wait_for_others(failed=False)
+        return
     predictor = Predictor(
         members,
         engine=engine.value,
@@ -119,17 +125,21 @@ def predict(
         uncertainty=uncertainty,
         attention_layer=attention,
     )
-    del members
+    del members  # an engine other than torch has its own copy of the weights
     talk.say(describe(predictor, len(jobs)))
     outcomes: list[Outcome] = []
     try:
         with _progress(len(jobs)) as (on_window, told):
             for outcome in predict_cases(predictor, jobs, overwrite=overwrite, on_window=on_window):
+                if outcome.is_input and len(every) == 1:
+                    raise InputError(outcome.error)
                 outcomes.append(outcome)
                 told(outcome)
     finally:
         if outcomes:
             write_manifest(manifest_path(out, shard), predictor, outcomes)
+    failed = any(outcome.status == "failed" for outcome in outcomes)
+    wait_for_others(failed)
     _finish(outcomes)
 
 
@@ -137,23 +147,52 @@ def split(paths: "list[Path]") -> "tuple[list[Path], list[Path]]":
     """The leading paths that are models, and the rest.
 
     Raises:
-        InputError: no model first, or nothing after the models.
+        InputError: no model first, nothing after the models, or a model after a scan.
     """
     from unetr.errors import InputError
 
     count = next((i for i, path in enumerate(paths) if not _is_model(path)), len(paths))
-    if count == 0:
-        what = "a folder without model.safetensors" if paths[0].is_dir() else "not a model"
-        raise InputError(f"{paths[0]}: {what}; name models or run folders first, then scans")
-    if count == len(paths):
+    models, inputs = paths[:count], paths[count:]
+    if not models:
+        raise InputError(f"{paths[0]}: {_not_a_model(paths[0])}")
+    if not inputs:
         raise InputError(f"no scan is given after {paths[-1]}; name files or folders to predict")
-    return paths[:count], paths[count:]
+    for path in inputs:
+        if _is_model(path):
+            raise InputError(
+                f"{path}: a model after {inputs[0]}, which is none; name models first, then scans"
+            )
+        if _is_run(path):
+            raise InputError(f"{path}: {_not_a_model(path)}")
+    return models, inputs
 
 
 def _is_model(path: "Path") -> bool:
     if path.is_dir():
         return any((path / f"model{suffix}").exists() for suffix in MODEL_SUFFIXES[:3])
     return path.suffix in MODEL_SUFFIXES
+
+
+def _is_run(path: "Path") -> bool:
+    return (path / "recipe.toml").exists()
+
+
+def _not_a_model(path: "Path") -> str:
+    """Why, and what to do."""
+    if not path.exists():
+        return "no such file or folder; name models or run folders first, then scans"
+    if _is_run(path):
+        return "a training run without a model yet; let it come to its first validation"
+    what = "a folder without model.safetensors" if path.is_dir() else "not a model"
+    return f"{what}; name models or run folders first, then scans"
+
+
+def _nothing_to_do(jobs: "list[Job]", out: Path) -> str:
+    if not jobs:
+        return f"{out}: no scan falls to this part"
+    if len(jobs) == 1:
+        return f"{jobs[0].output}: already there; --overwrite predicts it again"
+    return f"{out}: all {len(jobs)} scans are already there; --overwrite predicts them again"
 
 
 def describe(predictor: "Predictor", cases: int) -> str:

@@ -28,11 +28,14 @@ Scores = Num[Tensor, "c n y z"] | Num[np.ndarray, "c n y z"]
 Indices = Integer[Tensor, "x y z"] | Integer[np.ndarray, "x y z"]
 
 
-def preprocess(plan: Plan, volume: Volume) -> tuple[Float32[np.ndarray, "c x y z"], Placement]:
+def preprocess(
+    plan: Plan, volume: Volume, placement: Placement | None = None
+) -> tuple[Float32[np.ndarray, "c x y z"], Placement]:
     """A scan as network input: reoriented, cropped, normalised, resampled.
 
     Args:
         volume: One channel per channel of the plan, in its order.
+        placement: What `place` says, where it was asked before.
 
     Returns:
         The input on the network's grid, and where that grid lies in the scan.
@@ -46,7 +49,7 @@ def preprocess(plan: Plan, volume: Volume) -> tuple[Float32[np.ndarray, "c x y z
             f"{volume.source}: channels: {channels}, but the model takes {len(plan.channels)} "
             f"({', '.join(plan.channels)}); give these, in this order"
         )
-    placement = place(plan, volume)
+    placement = placement or place(plan, volume)
     # order="K" keeps the file's memory layout: the copy is then quick, and the matrix products of
     # resampling take any layout.
     x = torch.from_numpy(placement.crop_of(volume.array).astype(np.float32, order="K"))

@@ -3,15 +3,14 @@
 from pathlib import Path
 
 import numpy as np
-import psutil
 from numpy.typing import NDArray
 
 from unetr.errors import InputError
 from unetr.image.suffix import cure_for
+from unetr.machine import GB, free_gb
 
 # Deflate cannot shrink further: 1032 bytes for one.
 _MOST_PER_BYTE = 1032
-_GB = 1e9
 
 
 def check_file(path: Path) -> None:
@@ -45,14 +44,14 @@ def check_size(path: Path, needed_bytes: int, compressed: bool, offset: int = 0)
     most = size * _MOST_PER_BYTE if compressed else size - offset
     if needed_bytes > most:
         raise InputError(
-            f"{path}: shape: the header promises {needed_bytes / _GB:.3g} GB of voxels, the file "
-            f"cannot hold more than {max(most, 0) / _GB:.3g} GB; it is truncated or damaged, copy "
+            f"{path}: shape: the header promises {needed_bytes / GB:.3g} GB of voxels, the file "
+            f"cannot hold more than {max(most, 0) / GB:.3g} GB; it is truncated or damaged, copy "
             "it again"
         )
-    free = psutil.virtual_memory().available
+    free = free_gb() * GB
     if needed_bytes > free:
         raise InputError(
-            f"{path}: shape: {needed_bytes / _GB:.3g} GB of voxels, but {free / _GB:.3g} GB of "
+            f"{path}: shape: {needed_bytes / GB:.3g} GB of voxels, but {free / GB:.3g} GB of "
             "memory are free; crop the scan or take a larger machine"
         )
 

@@ -1,7 +1,7 @@
 """Many scans: read and written in threads while the one between is computed."""
 
 import logging
-import os
+import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,17 +10,18 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-
 from unetr.data.cases import Case
 from unetr.data.dataset import find_images
 from unetr.errors import InputError
 from unetr.image import Volume, image_suffix, read_grid, read_image
-from unetr.inference import memory
+from unetr.inference.clock import Clock
 from unetr.inference.outputs import output_paths, write_prediction
 from unetr.inference.predictor import OnWindow, Prediction, Predictor
+from unetr.inference.ranks import rank_and_count
+from unetr.machine import GB
 
 _log = logging.getLogger(__name__)
+Timed = tuple[Volume, dict[str, float]]
 
 
 @dataclass(frozen=True)
@@ -38,12 +39,14 @@ class Outcome:
     Attributes:
         seconds: Spent per step where it was predicted.
         error: One line where it failed.
+        is_input: Whether the scan is to blame, not this program or the machine.
     """
 
     job: Job
     status: Literal["done", "skipped", "failed"]
     seconds: dict[str, float] = field(default_factory=dict)
     error: str = ""
+    is_input: bool = False
 
 
 def plan_jobs(inputs: Iterable[Path], out: Path, channels: int) -> list[Job]:
@@ -62,7 +65,7 @@ def plan_jobs(inputs: Iterable[Path], out: Path, channels: int) -> list[Job]:
     if image_suffix(out):
         if len(cases) != 1:
             raise InputError(f"{out}: is one file for {len(cases)} scans; give a folder with -o")
-        return [Job(cases[0], out)]
+        return [_checked(Job(cases[0], out))]
     jobs: dict[Path, Job] = {}
     for case in cases:
         output = out / f"{case.name}{_suffix(case.images[0])}"
@@ -71,26 +74,34 @@ def plan_jobs(inputs: Iterable[Path], out: Path, channels: int) -> list[Job]:
                 f"{case.images[0]}: would be written to {output}, as "
                 f"{jobs[output].case.images[0]} would; predict them into different folders"
             )
-        jobs[output] = Job(case, output)
-    for job in jobs.values():
-        if job.output.resolve() in {path.resolve() for path in job.case.images}:
-            raise InputError(f"{job.output}: is the scan itself; give another folder with -o")
+        jobs[output] = _checked(Job(case, output))
     return list(jobs.values())
 
 
+def _checked(job: Job) -> Job:
+    if job.output.resolve() in {path.resolve() for path in job.case.images}:
+        raise InputError(f"{job.output}: is the scan itself; give another name with -o")
+    return job
+
+
 def shard(jobs: Sequence[Job], part: str | None) -> list[Job]:
-    """Every Nth job from the Ith, for `part` I/N; under torchrun the ranks are the parts.
+    """Every Nth job from the Ith, for `part` I/N; under torchrun the ranks share these in turn.
 
     Raises:
         InputError: not of the form I/N with I in 1..N.
     """
-    if part is None:
-        rank, count = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-        return list(jobs[rank::count])
-    match = re.fullmatch(r"(\d+)/(\d+)", part)
-    if not match or not 1 <= int(match[1]) <= int(match[2]):
-        raise InputError(f"--shard {part}: write I/N with I from 1 to N, such as 1/4")
-    return list(jobs[int(match[1]) - 1 :: int(match[2])])
+    if part is not None:
+        match = re.fullmatch(r"(\d+)/(\d+)", part)
+        if not match or not 1 <= int(match[1]) <= int(match[2]):
+            raise InputError(f"--shard {part}: write I/N with I from 1 to N, such as 1/4")
+        jobs = jobs[int(match[1]) - 1 :: int(match[2])]
+    rank, count = rank_and_count()
+    return list(jobs[rank::count])
+
+
+def is_finished(job: Job) -> bool:
+    """Whether there is nothing left to do: labels are the last that is written of a case."""
+    return job.output.exists()
 
 
 def predict_cases(
@@ -103,51 +114,67 @@ def predict_cases(
     """Predicts the jobs, one outcome each: finished ones are skipped first, then in order.
 
     The next scan is read and the last one written while one is computed. A scan that fails does
-    not stop the rest. When interrupted, files being written are finished, and none is left half
-    written.
+    not stop the rest. When interrupted, what was computed is still written, and told.
     """
-    todo = [job for job in jobs if overwrite or not job.output.exists()]
-    for job in jobs:
-        if job not in todo:
+    finished = [not overwrite and is_finished(job) for job in jobs]
+    for job, done in zip(jobs, finished, strict=True):
+        if done:
             yield Outcome(job, "skipped")
+    todo = [job for job, done in zip(jobs, finished, strict=True) if not done]
     with (
         ThreadPoolExecutor(1, "read") as reader,
         ThreadPoolExecutor(1, "write") as writer,
     ):
-        coming: Future[Volume] | None = None
+        coming: Future[Timed] | None = None
         writing: tuple[Job, Future[dict[str, float]]] | None = None
         try:
             for job, following in zip_longest(todo, todo[1:]):
-                current, coming = coming or reader.submit(_read, job.case), None
+                current, coming = coming or reader.submit(_read, job.case, predictor), None
                 try:
-                    volume = current.result()
+                    volume, seconds = current.result()
                     if following and _fits_beside(following.case, predictor):
-                        coming = reader.submit(_read, following.case)
+                        coming = reader.submit(_read, following.case, predictor)
                     prediction = predictor(volume, on_window)
+                    seconds |= prediction.seconds
                 except Exception as error:
                     yield _failed(job, error)
                     continue
-                finished, writing = (
+                last, writing = (
                     writing,
-                    (job, writer.submit(_write, job, prediction, predictor)),
+                    (job, writer.submit(_write, job, prediction, predictor, seconds)),
                 )
                 del volume, prediction, current
-                if finished:
-                    yield _written(*finished)
+                if last:
+                    yield _written(*last)
+        except KeyboardInterrupt:
+            reader.shutdown(wait=False, cancel_futures=True)
             if writing:
                 yield _written(*writing)
-        finally:
-            reader.shutdown(cancel_futures=True)
-            writer.shutdown(cancel_futures=True)
+            raise
+        if writing:
+            yield _written(*writing)
 
 
-def _read(case: Case) -> Volume:
-    return read_image(case.images[0] if len(case.images) == 1 else case.images)
+def _read(case: Case, predictor: Predictor) -> Timed:
+    clock = Clock()
+    needed, spare = _voxels_gb(case), predictor.spare_gb()
+    if needed > spare:
+        raise InputError(
+            f"{case.images[0]}: {needed:.1f} GB of voxels, but {max(spare, 0):.1f} GB are left of "
+            "what may be used; give a higher --max-memory or cut the scan into parts"
+        )
+    volume = read_image(case.images[0] if len(case.images) == 1 else case.images)
+    clock.step("read")
+    return volume, clock.seconds
 
 
-def _write(job: Job, prediction: Prediction, predictor: Predictor) -> dict[str, float]:
+def _write(
+    job: Job, prediction: Prediction, predictor: Predictor, seconds: dict[str, float]
+) -> dict[str, float]:
+    clock = Clock()
     write_prediction(output_paths(job.output), prediction, predictor.plan)
-    return prediction.seconds
+    clock.step("write")
+    return seconds | clock.seconds
 
 
 def _written(job: Job, writing: Future[dict[str, float]]) -> Outcome:
@@ -160,18 +187,23 @@ def _written(job: Job, writing: Future[dict[str, float]]) -> Outcome:
 def _failed(job: Job, error: Exception) -> Outcome:
     _log.debug("%s failed", job.case.name, exc_info=error)
     said = " ".join(str(error).split())
-    kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
-    return Outcome(job, "failed", error=f"{kind}{said}"[:500])
+    is_input = isinstance(error, InputError)
+    kind = "" if is_input else f"{type(error).__name__}: "
+    return Outcome(job, "failed", error=f"{kind}{said}"[:500], is_input=is_input)
 
 
 def _fits_beside(case: Case, predictor: Predictor) -> bool:
     """Whether the next scan may be in memory while another is computed."""
     try:
-        voxels = sum(float(np.prod(read_grid(path).shape)) for path in case.images)
+        return _voxels_gb(case) < predictor.spare_gb() / 8
     except InputError:
         return True  # reading it will fail, which costs nothing
-    limit = predictor.max_memory_gb or memory.available_gb()
-    return 4 * voxels / memory.GB < (limit - memory.resident_gb()) / 8
+
+
+def _voxels_gb(case: Case) -> float:
+    """What reading the scan takes at most, by its headers: some files' voxels become float32."""
+    grids = [read_grid(path) for path in case.images]
+    return sum(g.channels * math.prod(g.shape) * max(g.itemsize, 4) for g in grids) / GB
 
 
 def _suffix(path: Path) -> str:

@@ -1,9 +1,10 @@
 """What computes a network's scores: torch, OpenVINO or ONNX Runtime behind one function."""
 
 import importlib.util
-import logging
+import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,10 +19,10 @@ from unetr.data.plan import Plan
 from unetr.errors import InputError
 from unetr.inference.convert import converted_onnx, converted_openvino
 from unetr.inference.exported import Exported
+from unetr.inference.memory import windows_at_once
 
 EngineName = Literal["auto", "torch", "openvino", "onnx"]
 Precision = Literal["auto", "fp32", "bf16"]
-_log = logging.getLogger(__name__)
 
 _MODULES = {"openvino": "openvino", "onnx": "onnxruntime"}
 
@@ -53,6 +54,7 @@ def make_engine(
     name: EngineName = "auto",
     precision: Precision = "auto",
     device: str = "auto",
+    spare_gb: float = math.inf,
 ) -> Engine:
     """Makes `model` ready to run on patches of its plan's size.
 
@@ -62,6 +64,7 @@ def make_engine(
             takes seconds the first time; training, whose weights change, asks for torch.
         precision: `auto` takes bf16 where the processor or accelerator computes in it.
         device: Such as cpu, cuda, cuda:1; `auto` is an accelerator where there is one.
+        spare_gb: Memory of the host to keep to; fewer windows are computed at a time for it.
 
     Raises:
         InputError: an engine that is not installed, or that cannot do what is asked.
@@ -76,7 +79,9 @@ def make_engine(
         return _torch(model, precision, place)
     if place.type != "cpu":
         raise InputError(f"engine {chosen} runs on the processor here; use --device cpu")
-    return _openvino(model, precision) if chosen == "openvino" else _onnx(model, precision)
+    if chosen == "onnx":
+        return _onnx(model, precision)
+    return _openvino(model, precision, spare_gb)
 
 
 def find_device(device: str) -> torch.device:
@@ -134,12 +139,32 @@ def _torch(model: Model, precision: Precision, device: torch.device) -> Engine:
     def forward(windows: Tensor) -> Tensor:
         # Not inference_mode: tensors touched under it could not be trained or exported later.
         with torch.no_grad():
-            with torch.autocast(device.type, torch.bfloat16, enabled=dtype == "bf16"):
+            with _computing_in(dtype, device):
                 logits: Tensor = network(windows)
             return activate(logits.float())
 
     batch = 1 if device.type == "cpu" else 4
     return Engine("torch", dtype, device, forward, batch, model.header, model.source)
+
+
+@contextmanager
+def _computing_in(dtype: str, device: torch.device) -> Iterator[None]:
+    """Autocast for bf16; for fp32 no shorter type that torch would take for it, such as TF32."""
+    if dtype == "bf16":
+        with torch.autocast(device.type, torch.bfloat16):
+            yield
+        return
+    on: Any = torch.backends
+    kinds = (on.cuda.matmul, on.cudnn.conv, on.mkldnn.matmul, on.mkldnn.conv)
+    before = [kind.fp32_precision for kind in kinds]
+    try:
+        for kind in kinds:
+            kind.fp32_precision = "ieee"
+        with torch.autocast(device.type, enabled=False):
+            yield
+    finally:
+        for kind, was in zip(kinds, before, strict=True):
+            kind.fp32_precision = was
 
 
 def _bf16_is_faster(device: torch.device) -> bool:
@@ -149,18 +174,18 @@ def _bf16_is_faster(device: torch.device) -> bool:
     return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
 
 
-def _openvino(model: Model | Exported, precision: Precision) -> Engine:
+def _openvino(model: Model | Exported, precision: Precision, spare_gb: float) -> Engine:
     import openvino as ov
 
     core = ov.Core()
-    supports = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    dtype: Literal["fp32", "bf16"] = "bf16" if "BF16" in supports else "fp32"
-    if precision != "auto":
-        dtype = precision
+    has_bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    if precision == "bf16" and not has_bf16:
+        raise InputError("engine openvino: this processor has no bf16; use --precision fp32")
+    dtype: Literal["fp32", "bf16"] = "bf16" if has_bf16 and precision != "fp32" else "fp32"
     path = model.path if isinstance(model, Exported) else converted_openvino(model)
     threads = torch.get_num_threads()
     # Two windows at a time keep the threads busier than one window shared by all of them.
-    streams = min(2, threads)
+    streams = windows_at_once(model.header, min(2, threads), spare_gb)
     settings = {
         # Left alone, OpenVINO computes in bf16 on some processors without saying so.
         "INFERENCE_PRECISION_HINT": "f32" if dtype == "fp32" else "bf16",

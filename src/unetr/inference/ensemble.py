@@ -93,4 +93,5 @@ class Halving:
                 if self.batch == 1:
                     raise
                 self.batch //= 2
-                self.told(f"out of memory: {self.batch} windows at a time from now on")
+                count = "1 window" if self.batch == 1 else f"{self.batch} windows"
+                self.told(f"out of memory: {count} at a time from now on")

@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import json
-import os
 import platform
 import resource
 import sys
@@ -17,6 +16,7 @@ from unetr.files import written_whole
 from unetr.image import image_suffix
 from unetr.inference.cases import Outcome
 from unetr.inference.predictor import Predictor
+from unetr.inference.ranks import rank_and_count
 
 
 def manifest_path(out: Path, part: str | None) -> Path:
@@ -24,9 +24,10 @@ def manifest_path(out: Path, part: str | None) -> Path:
     a name of its own, so that runs side by side do not overwrite each other's."""
     if image_suffix(out):
         return out.with_name(out.name.removesuffix(image_suffix(out)) + ".manifest.json")
-    if part is None and int(os.environ.get("WORLD_SIZE", 1)) > 1:
-        part = f"{int(os.environ['RANK']) + 1}/{os.environ['WORLD_SIZE']}"
-    return out / ("manifest.json" if part is None else f"manifest-{part.replace('/', '-of-')}.json")
+    rank, count = rank_and_count()
+    parts = [part] if part else []
+    parts += [f"{rank + 1}/{count}"] if count > 1 else []
+    return out / ("-".join(["manifest", *(one.replace("/", "-of-") for one in parts)]) + ".json")
 
 
 def write_manifest(path: Path, predictor: Predictor, outcomes: Iterable[Outcome]) -> None:

@@ -1,58 +1,132 @@
-"""How much memory there is, and what a scan will take of it."""
+"""How much memory a scan will take while it is predicted, estimated from above."""
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import dataclass
+from typing import Any
 
-import psutil
+from unetr.checkpoint.header import Header
+from unetr.data.placement import Placement
+from unetr.machine import GB
 
-GB = 1e9
-_CGROUP = Path("/sys/fs/cgroup")
-
-
-def resident_gb() -> float:
-    """Memory this process holds now."""
-    return float(psutil.Process().memory_info().rss) / GB
-
-
-def available_gb() -> float:
-    """Memory this process may hold in all: what it has, and what is free, in its container."""
-    free = float(psutil.virtual_memory().available)
-    limit = _container_free()
-    return resident_gb() + (free if limit is None else min(free, limit)) / GB
+# Planes of scores finished at a time, if memory does not call for fewer.
+MOST_PLANES = 32
+_FLOAT32 = 4
 
 
-def _container_free() -> int | None:
-    """Bytes left below the container's limit; None where there is none (cgroup v2, then v1)."""
-    for limit_file, used_file in (
-        ("memory.max", "memory.current"),
-        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
-    ):
-        try:
-            limit = (_CGROUP / limit_file).read_text().strip()
-            used = int((_CGROUP / used_file).read_text())
-        except (OSError, ValueError):
-            continue
-        # Version 1 writes "none" as a number near 2^63.
-        if limit.isdigit() and int(limit) < 2**60:
-            return max(int(limit) - used, 0)
-    return None
+@dataclass(frozen=True)
+class Need:
+    """Memory in GB that a scan takes, besides what the process held when it was read.
+
+    Attributes:
+        preparing: Its intensities as float32, before and after resampling.
+        windows: The prepared scan, a window in the network, the slab, and the result.
+        plane: Each plane of scores finished at a time, on top of that.
+        finishing: The result, its maps and post-processing.
+    """
+
+    preparing: float
+    windows: float
+    plane: float
+    finishing: float
+
+    @property
+    def least(self) -> float:
+        """What must be there at the least."""
+        return max(self.preparing, self.windows + self.plane, self.finishing)
+
+    def planes(self, spare_gb: float) -> int:
+        """Planes to finish at a time so that all stays within `spare_gb`; at least one."""
+        return max(1, min(MOST_PLANES, int((spare_gb - self.windows) / self.plane)))
 
 
-def slab_gb(classes: int, patch_voxels: Sequence[int], size: Sequence[int]) -> float:
-    """Memory of the sliding window over a scan of `size` (x, y, z) on the network's grid: float32
+def need(
+    placement: Placement,
+    header: Header,
+    *,
+    channels: int,
+    windows: int,
+    slab_on_host: bool,
+    probabilities: bool,
+    maps: int,
+    postprocessing: bool,
+) -> Need:
+    """What the scan of `placement` needs on the host.
+
+    Args:
+        channels: The network's scores, and the entropies averaged with them.
+        windows: Computed on the host at a time; 0 where an accelerator does.
+        slab_on_host: Whether scores are summed there.
+        probabilities: Whether they are kept.
+        maps: Continuous maps kept besides.
+    """
+    plan = header.plan
+    native, network = math.prod(placement.native_shape), math.prod(placement.shape)
+    crop = math.prod(stop - start for start, stop in placement.box)
+    prepared = _FLOAT32 * len(plan.channels) * network
+    # Labels are of two bytes at most, probabilities of two.
+    result = (2 + 2 * plan.out_channels * probabilities) * native
+    laid = _FLOAT32 * maps * network
+    # A few planes of scores are between the grids.
+    between = 6 * _FLOAT32 * channels * native / placement.native_shape[placement.axes[0]]
+    slab = _slab(channels, plan.patch_voxels, placement.shape) if slab_on_host else 0
+    computed = windows * window_gb(header) * GB
+    # Twice on the network's grid and on the scan's; a copy of the labels, masks, components.
+    finished = max(2 * laid + 2 * _FLOAT32 * maps * native, 10 * native * postprocessing)
+    return Need(
+        preparing=(_FLOAT32 * len(plan.channels) * crop + 2 * prepared) / GB,
+        windows=(prepared + computed + slab + result + laid + between) / GB,
+        # Entropies take three copies on their way.
+        plane=(2 + 3 * (maps > 0))
+        * _FLOAT32
+        * channels
+        * placement.shape[1]
+        * placement.shape[2]
+        / GB,
+        finishing=(prepared + result + finished) / GB,
+    )
+
+
+def refusal(need: Need, spare_gb: float, placement: Placement, limit_gb: float | None) -> str:
+    """One line for a scan that does not fit, and what would help."""
+    size = " x ".join(map(str, placement.native_shape))
+    short = need.least - spare_gb
+    if limit_gb is None:
+        return (
+            f"{placement.source}: {size} voxels need {need.least:.1f} GB, but {spare_gb:.1f} GB of "
+            "memory are free; free some, ask for fewer outputs, or cut the scan into parts"
+        )
+    enough = math.ceil(10 * (limit_gb + short)) / 10
+    return (
+        f"{placement.source}: {size} voxels need {enough:.1f} GB in all, not {limit_gb:g}; "
+        f"give --max-memory {enough:.1f} or more, or cut the scan into parts"
+    )
+
+
+def window_gb(header: Header) -> float:
+    """What the network takes to compute one window: features at full resolution, of which about
+    nine tensors are held at a time, and its logits and scores."""
+    plan = header.plan
+    held = 9 * _features(header.network.config) + 4 * plan.out_channels
+    return _FLOAT32 * held * math.prod(plan.patch_voxels) / GB
+
+
+def windows_at_once(header: Header, most: int, spare_gb: float) -> int:
+    """Windows, up to `most`, that a quarter of `spare_gb` has room for; at least one."""
+    return max(1, int(min(most, spare_gb / 4 / window_gb(header))))
+
+
+def _features(config: dict[str, Any]) -> int:
+    """Channels at full resolution, by the names that the networks have for them."""
+    for key in ("feature_size", "init_filters"):
+        if key in config:
+            return int(config[key])
+    filters = config.get("filters") or [32]
+    return int(filters[0])
+
+
+def _slab(channels: int, patch_voxels: Sequence[int], size: Sequence[int]) -> int:
+    """Bytes of the sliding window over a scan of `size` (x, y, z) on the network's grid: float32
     scores of one patch's thickness, their weights, and what one window adds."""
     face = max(patch_voxels[1], size[1]) * max(patch_voxels[2], size[2])
-    return 4 * (classes + 1) * (patch_voxels[0] * face + 2 * math.prod(patch_voxels)) / GB
-
-
-def plane_gb(classes: int, size: Sequence[int]) -> float:
-    """Memory of one finished plane of float32 scores on the network's grid."""
-    return 4 * classes * size[1] * size[2] / GB
-
-
-def result_gb(classes: int, native: Sequence[int], probabilities: bool) -> float:
-    """Memory of the result on the scan's own grid: labels, float16 probabilities if kept, and the
-    few planes of scores that are between the grids (the largest planes: the axis is not known)."""
-    face = math.prod(native) / min(native)
-    return ((2 + 2 * classes * probabilities) * math.prod(native) + 6 * 4 * classes * face) / GB
+    return _FLOAT32 * (channels + 1) * (patch_voxels[0] * face + 2 * math.prod(patch_voxels))

@@ -1,14 +1,15 @@
 """The files of one prediction."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+from nibabel.openers import ImageOpener
 
 from unetr.data.plan import Plan
 from unetr.files import written_whole
-from unetr.image import Volume, image_suffix, write_labels
+from unetr.image import Volume, image_suffix, write_image, write_labels
 from unetr.inference.predictor import Prediction
 
 
@@ -44,22 +45,33 @@ def write_prediction(paths: OutputPaths, prediction: Prediction, plan: Plan) -> 
 
 
 def _write_probabilities(path: Path, volume: Volume) -> None:
-    """4D NIfTI of 16 bits: NIfTI has no float16, so integers with a slope of 1/65535."""
-    steps = np.empty(volume.array.shape[1:] + volume.array.shape[:1], np.uint16)
-    for index, one in enumerate(volume.array):
-        np.rint(one.astype(np.float32) * 65535, out=steps[..., index], casting="unsafe")
-    image = nib.Nifti1Image(steps, volume.affine)
-    image.header.set_slope_inter(1 / 65535, 0)
-    _save(path, image)
+    """4D NIfTI of 16 bits: NIfTI has no float16, so integers with a slope of 1/65535.
+
+    Class by class, which is also their order in the file: all at once would be held twice.
+    """
+    nothing = np.broadcast_to(np.uint16(0), (*volume.shape, len(volume.array)))
+    header = nib.Nifti1Image(nothing, volume.affine, _without_display(volume)).header
+    header.set_data_dtype(np.uint16)
+    header["vox_offset"] = 0  # nibabel says where voxels begin once there are no extensions
+    header.extensions.clear()
+    header.set_slope_inter(1 / 65535, 0)
+    with written_whole(path) as part, ImageOpener(part, "wb") as file:
+        header.write_to(file)
+        for one in volume.array:
+            steps = np.rint(one.astype(np.float32) * 65535).astype(header.get_data_dtype())
+            file.write(steps.tobytes(order="F"))
 
 
 def _write_map(path: Path, volume: Volume) -> None:
     """float32 NIfTI: 3D for one channel, 4D for more."""
-    channels_last = np.moveaxis(volume.array.astype(np.float32), 0, -1)
-    array = channels_last[..., 0] if channels_last.shape[-1] == 1 else channels_last
-    _save(path, nib.Nifti1Image(array, volume.affine))
+    array = volume.array.astype(np.float32, copy=False)
+    write_image(path, replace(volume, array=array, header=_without_display(volume)))
 
 
-def _save(path: Path, image: nib.Nifti1Image) -> None:
-    with written_whole(path) as part:
-        nib.save(image, part)
+def _without_display(volume: Volume) -> nib.Nifti1Header | None:
+    """The scan's header without the display window of its intensities."""
+    if not isinstance(volume.header, nib.Nifti1Header):
+        return None
+    header = volume.header.copy()
+    header["cal_min"] = header["cal_max"] = 0
+    return header

@@ -1,7 +1,5 @@
 """The one way from a scan to its segmentation: preprocess, windows, restore, post-process."""
 
-import logging
-import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,12 +10,14 @@ import torch
 from torch import Tensor
 
 from unetr.checkpoint.model import Model
+from unetr.data.place import place
 from unetr.data.placement import Placement, Restorer, preprocess
 from unetr.errors import InputError
 from unetr.image.volume import Volume
 from unetr.inference import memory
 from unetr.inference.attention import rollout
 from unetr.inference.body import inside, outside_scores
+from unetr.inference.clock import Clock
 from unetr.inference.engines import EngineName, Precision, make_engine
 from unetr.inference.ensemble import Forward, Halving, averaged, mirrorings
 from unetr.inference.exported import Exported
@@ -25,8 +25,8 @@ from unetr.inference.members import shared_plan
 from unetr.inference.postprocess import postprocess
 from unetr.inference.uncertainty import entropy
 from unetr.inference.window import Blend, sliding_slabs
+from unetr.machine import free_gb, resident_gb
 
-_log = logging.getLogger(__name__)
 OnWindow = Callable[[int, int], None]
 
 
@@ -86,13 +86,16 @@ class Predictor:
     ) -> None:
         members = [models] if isinstance(models, Model | Exported) else list(models)
         self.plan = shared_plan(members)
-        self.engines = [make_engine(member, engine, precision, device) for member in members]
+        if max_memory_gb is not None and not max_memory_gb > 0:
+            raise InputError(f"--max-memory {max_memory_gb:g}: give GB above 0")
+        self.max_memory_gb = max_memory_gb
+        share = self.spare_gb() / len(members)
+        self.engines = [make_engine(one, engine, precision, device, share) for one in members]
         self.engine, self.device = self.engines[0], self.engines[0].device
         self.overlap = self.plan.overlap if overlap is None else overlap
         self.blend: Blend = blend or self.plan.blend
         if not 0 <= self.overlap < 1:
             raise InputError(f"overlap {self.overlap} is not within [0, 1)")
-        self.max_memory_gb = max_memory_gb
         self.probabilities = probabilities
         self.uncertainty = uncertainty
         self.postprocessing = postprocessing
@@ -103,7 +106,6 @@ class Predictor:
             "sigmoid" if self.plan.regions else "softmax"
         )
         self.views = len(members) * len(self.mirrors)
-        self._attention = None if attention_layer is None else _rollouts(members, attention_layer)
         forward = averaged(
             [one.forward for one in self.engines],
             self.activation,
@@ -112,7 +114,11 @@ class Predictor:
         )
         self._forward = Halving(forward, self.engine.batch, _tell)
         self._channels = self.plan.out_channels + (uncertainty and self.views > 1)
+        self._attention: Halving | None = None
+        if attention_layer is not None:
+            self._attention = Halving(_rollouts(members, attention_layer), self.engine.batch, _tell)
         self._accumulate_on: torch.device = self.device
+        self._warm = False
 
     def __call__(self, volume: Volume, on_window: OnWindow | None = None) -> Prediction:
         """Segments one scan.
@@ -124,37 +130,44 @@ class Predictor:
         Raises:
             InputError: channels that are not the plan's, or a scan that cannot fit in memory.
         """
-        clock = _Clock()
-        x, placement = preprocess(self.plan, volume)
-        scan = torch.from_numpy(np.ascontiguousarray(x))
+        clock = Clock()
+        placement = place(self.plan, volume)
+        planes = self._planes(placement)
+        x, _ = preprocess(self.plan, volume, placement)
+        scan = _Prepared(torch.from_numpy(x), placement, volume, planes, on_window)
         clock.step("preprocess")
-        try:
-            found = self._restored(scan, placement, volume, on_window, clock)
-        except torch.OutOfMemoryError:
-            if self._accumulate_on.type == "cpu":
-                raise
-            _tell("out of memory: scores are accumulated on the host from now on")
-            self._accumulate_on = torch.device("cpu")
-            found = self._restored(scan, placement, volume, on_window, clock)
+        found = self._restored_somehow(scan, clock)
         if self._attention is None:
             return found
-        on_scan = self._map(self._attention, scan, placement, volume)
+        on_scan = self._map(self._attention, scan)
         clock.step("attention")
         return replace(found, attention=on_scan)
 
-    def _restored(
-        self,
-        scan: Tensor,
-        placement: Placement,
-        volume: Volume,
-        on_window: OnWindow | None,
-        clock: "_Clock",
-    ) -> Prediction:
-        classes = self.plan.out_channels
+    def _restored_somehow(self, scan: "_Prepared", clock: Clock) -> Prediction:
+        """As `_restored`; where an accelerator has too little memory, with the scores on the host.
+
+        Raises:
+            InputError: not even one window fits.
+        """
+        try:
+            return self._restored(scan, clock)
+        except torch.OutOfMemoryError as error:
+            if self._accumulate_on.type == "cpu":
+                patch = " x ".join(map(str, self.plan.patch_voxels))
+                raise InputError(
+                    f"{scan.volume.source}: one window of {patch} voxels does not fit on "
+                    f"{self.device}; use --device cpu"
+                ) from error
+        # Outside of the handler, which would keep what was on the accelerator alive.
+        _tell("out of memory: scores are accumulated on the host from now on")
+        self._accumulate_on = torch.device("cpu")
+        return self._restored_somehow(replace(scan, planes=self._planes(scan.placement)), clock)
+
+    def _restored(self, scan: "_Prepared", clock: Clock) -> Prediction:
+        classes, volume, placement = self.plan.out_channels, scan.volume, scan.placement
         restorer = Restorer(self.plan, placement, probabilities=self.probabilities)
         maps: list[Tensor] = []
-        outside = outside_scores(self.plan, self._channels)
-        for slab in self._slabs(self._forward, scan, outside, volume.shape, on_window):
+        for slab in self._slabs(self._forward, scan, outside_scores(self.plan, self._channels)):
             clock.step("windows")
             scores, rest = slab[:classes], slab[classes:]
             if self.uncertainty:
@@ -164,6 +177,7 @@ class Predictor:
                 maps.append(torch.cat([whole, shared]).cpu())
             restorer.push(scores.cpu())
             clock.step("restore")
+        self._warm = self.engine.name != "torch"
         restored = restorer.finish()
         labels, probabilities = restored.labels, restored.probabilities
         clock.step("restore")
@@ -181,71 +195,67 @@ class Predictor:
             seconds=clock.seconds,
         )
 
-    def _slabs(
-        self,
-        forward: Forward,
-        scan: Tensor,
-        outside: Tensor,
-        native: tuple[int, int, int],
-        on_window: OnWindow | None,
-    ) -> Iterator[Tensor]:
+    def _slabs(self, forward: Halving, scan: "_Prepared", outside: Tensor) -> Iterator[Tensor]:
         """Scores of the scan plane by plane, as many planes at a time as memory allows."""
         return sliding_slabs(
             forward,
-            scan,
+            scan.x,
             self.plan.patch_voxels,
             self.overlap,
             self.blend,
             activation=None,
-            batch=self.engine.batch,
+            batch=forward.batch,
             device=self.device,
             accumulate_on=self._accumulate_on,
-            planes=self._planes(tuple(scan.shape[1:]), native),
-            inside=inside(self.plan, scan),
+            planes=scan.planes,
+            inside=inside(self.plan, scan.x),
             outside=outside,
-            on_window=on_window,
+            on_window=scan.on_window,
         )
 
-    def _planes(self, size: tuple[int, ...], native: tuple[int, int, int]) -> int:
+    def _planes(self, placement: Placement) -> int:
         """Planes to finish at a time.
 
         Raises:
-            InputError: not even one plane fits.
+            InputError: the scan does not fit in memory.
         """
-        classes = self._channels + self.uncertainty
-        limit = self.max_memory_gb or memory.available_gb()
-        needed = memory.resident_gb() + memory.result_gb(classes, native, self.probabilities)
-        if self._accumulate_on.type == "cpu":
-            needed += memory.slab_gb(classes, self.plan.patch_voxels, size)
-        plane = memory.plane_gb(classes, size)
-        planes = int((limit - needed) / plane)
-        if planes < 1:
-            raise InputError(
-                f"scan of {'x'.join(map(str, native))} voxels needs {needed + plane:.1f} GB "
-                f"and may have {limit:.1f}: give --max-memory {needed + plane:.1f} or more, "
-                "or cut it into parts"
-            )
-        return min(planes, 32)
+        on_host = self.device.type == "cpu"
+        need = memory.need(
+            placement,
+            self.engine.header,
+            channels=self._channels,
+            # OpenVINO and ONNX Runtime keep what they once took.
+            windows=self._forward.batch if on_host and not self._warm else 0,
+            slab_on_host=self._accumulate_on.type == "cpu",
+            probabilities=self.probabilities,
+            maps=self.uncertainty * (1 + (self.views > 1)) + (self._attention is not None),
+            postprocessing=self.postprocessing and bool(self.plan.postprocessing),
+        )
+        spare = self.spare_gb()
+        if need.least > spare:
+            raise InputError(memory.refusal(need, spare, placement, self.max_memory_gb))
+        return need.planes(spare)
 
-    def _map(self, forward: Forward, scan: Tensor, placement: Placement, volume: Volume) -> Volume:
+    def spare_gb(self) -> float:
+        """Memory that may still be taken on the host."""
+        return free_gb() if self.max_memory_gb is None else self.max_memory_gb - resident_gb()
+
+    def _map(self, forward: Halving, scan: "_Prepared") -> Volume:
         """What `forward` says of each voxel, (b, n, *patch), blended and laid on the scan."""
-        slabs = self._slabs(forward, scan, torch.zeros(1), volume.shape, None)
+        slabs = self._slabs(forward, replace(scan, on_window=None), torch.zeros(1))
         found = torch.cat([slab.cpu() for slab in slabs], dim=1)
-        return _like(volume, placement.restore_map(found.numpy()))
+        return _like(scan.volume, scan.placement.restore_map(found.numpy()))
 
 
-class _Clock:
-    """Seconds per step, summed over visits."""
+@dataclass(frozen=True, eq=False)
+class _Prepared:
+    """A scan on its way: network input (channels, x, y, z), where it lies, planes to finish."""
 
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._last = time.perf_counter()
-
-    def step(self, name: str) -> None:
-        """Books the time since the last call under `name`."""
-        now = time.perf_counter()
-        self.seconds[name] = self.seconds.get(name, 0.0) + now - self._last
-        self._last = now
+    x: Tensor
+    placement: Placement
+    volume: Volume
+    planes: int
+    on_window: OnWindow | None
 
 
 def _tell(message: str) -> None:

@@ -14,7 +14,7 @@ from unetr.data.cases import Dataset
 from unetr.data.fingerprint import fingerprint
 from unetr.data.plan import Plan
 from unetr.errors import InputError
-from unetr.inference.memory import GB, available_gb
+from unetr.machine import GB, available_gb
 from unetr.training.folder import Manifest, command, now, read_manifest, read_recipe, versions
 from unetr.training.folds import split_cases
 from unetr.training.initialise import inherited_network, inherited_plan

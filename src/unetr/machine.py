@@ -1,0 +1,74 @@
+"""How much memory there is: the machine's, and what its containers leave of it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+
+GB = 1e9
+_CGROUP = Path("/sys/fs/cgroup")
+_OWN_CGROUP = Path("/proc/self/cgroup")
+
+
+def resident_gb() -> float:
+    """Memory this process holds now."""
+    return float(psutil.Process().memory_info().rss) / GB
+
+
+def free_gb() -> float:
+    """Memory this process may still take: what is free, on the machine and in its containers."""
+    free = float(psutil.virtual_memory().available)
+    return min([free, *_containers_free()]) / GB
+
+
+def available_gb() -> float:
+    """Memory this process may hold in all: what it has, and what is free."""
+    return resident_gb() + free_gb()
+
+
+def _containers_free() -> Iterator[float]:
+    """Bytes left below the limit of each control group that the process is in and that has one.
+
+    A container sees its own group as the root; under a batch system such as Slurm it lies deeper.
+    """
+    for root, path, limit_file, used_file, cache_field in _hierarchies():
+        for group in (path, *path.parents):
+            folder = root / group.relative_to("/")
+            try:
+                limit = (folder / limit_file).read_text().strip()
+                used = int((folder / used_file).read_text())
+                reclaimable = _field(folder / "memory.stat", cache_field)
+            except (OSError, ValueError):
+                continue
+            # Version 2 writes "max" for no limit, version 1 a number near 2^63.
+            if limit.isdigit() and int(limit) < 2**60:
+                yield max(int(limit) - (used - reclaimable), 0)
+
+
+def _hierarchies() -> Iterator[tuple[Path, Path, str, str, str]]:
+    """Version 2, then version 1: folder, own group, and what its files and fields are called."""
+    own = {}
+    try:
+        lines = _OWN_CGROUP.read_text().splitlines()
+    except OSError:
+        lines = []
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        own.update(dict.fromkeys(controllers.split(","), Path(path)))
+    yield _CGROUP, own.get("", Path("/")), "memory.max", "memory.current", "inactive_file"
+    yield (
+        _CGROUP / "memory",
+        own.get("memory", Path("/")),
+        "memory.limit_in_bytes",
+        "memory.usage_in_bytes",
+        "total_inactive_file",
+    )
+
+
+def _field(path: Path, name: str) -> int:
+    """A number in `memory.stat`: pages of files that were read count as used, but can be had."""
+    for line in path.read_text().splitlines():
+        key, _, value = line.partition(" ")
+        if key == name:
+            return int(value)
+    return 0
