@@ -101,11 +101,11 @@ def write_image(path: PathLike, volume: Volume) -> None:
     Raises:
         InputError: an unknown suffix, a type the format lacks, a full disk.
     """
-    file = _named(path)
+    file, array = _named(path), _storable(volume.array)
     if not _is_nifti(file):
-        write_formats(file, volume.array, volume.affine)
+        write_formats(file, array, volume.affine)
         return
-    array = np.moveaxis(_storable(volume.array), 0, -1)
+    array = np.moveaxis(array, 0, -1)
     array = array[..., 0] if array.shape[-1] == 1 else array
     nifti.write_nifti(file, array, volume.affine, volume.header)
 
@@ -161,11 +161,13 @@ def _is_nifti(path: Path) -> bool:
 
 
 def _storable(array: Any) -> Any:
-    """NIfTI has 64-bit integers, but few tools read them, and it has no float16 nor booleans."""
+    """In a type that every format has and most tools read: 64-bit integers few of them do."""
     if array.dtype == np.bool_:
         return array.astype(np.uint8)
     if array.dtype == np.float16:
         return array.astype(np.float32)
+    if array.dtype == np.longdouble:
+        return array.astype(np.float64)
     if array.dtype.kind in "iu" and array.dtype.itemsize == 8:
         smallest = np.promote_types(
             np.min_scalar_type(array.min()), np.min_scalar_type(array.max())

@@ -1,5 +1,6 @@
 """NRRD and MetaImage files, through SimpleITK."""
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -7,13 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unetr.errors import InputError
-from unetr.files import written_whole
+from unetr.files import as_input_error, written_whole
 from unetr.image.grid import Grid, check_affine
-from unetr.image.guard import check_shape, check_size, check_values
+from unetr.image.guard import check_shape, check_size, check_values, most_inflated
 from unetr.image.volume import Volume
 
 # ITK's patient axes run left, posterior, superior; ours right, anterior, superior.
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_LONGEST_LINE = 4096
 
 
 def read_formats(path: Path) -> Volume:
@@ -54,9 +56,12 @@ def read_formats_grid(path: Path) -> Grid:
     if "complex" in kind:
         raise InputError(f"{path}: data type: complex voxels; save one real number per voxel")
     itemsize = _itemsize(kind)
+    needed = int(np.prod(size, dtype=object)) * components * itemsize
+    suffix = path.suffix.lower()
     # A detached header (.mhd, .nhdr) is a few lines of text whose voxels lie in another file.
-    if path.suffix.lower() in (".mha", ".nrrd"):
-        check_size(path, int(np.prod(size, dtype=object)) * components * itemsize, compressed=True)
+    check_size(path, needed, most_inflated(path) if suffix in (".mha", ".nrrd") else None)
+    if suffix in (".mha", ".mhd"):
+        _check_metaimage(path, needed)
     dimension = len(size)
     directions = np.array(reader.GetDirection()).reshape(dimension, dimension)[:3, :3]
     affine = np.eye(4)
@@ -66,6 +71,28 @@ def read_formats_grid(path: Path) -> Grid:
     check_affine(affine, path)
     channels = size[3] if dimension == 4 else components
     return Grid((size[0], size[1], size[2]), channels, affine, itemsize)
+
+
+def _check_metaimage(path: Path, needed: int) -> None:
+    """Refuses a file that ends too early: ITK would do so too, but talk of it on stderr."""
+    fields: dict[str, str] = {}
+    with path.open("rb") as file:
+        while "ElementDataFile" not in fields and (line := file.readline(_LONGEST_LINE)):
+            key, _, value = line.decode("latin-1").partition("=")
+            fields[key.strip()] = value.strip()
+        start = file.tell()
+    name = fields.get("ElementDataFile", "")
+    if name.split()[:1] == ["LIST"] or "%" in name:
+        return  # a file per slice
+    data = path if name.upper() == "LOCAL" else path.with_name(name)
+    if not data.is_file():
+        raise InputError(f"{path}: voxels: {data.name} is missing beside it; copy that file too")
+    here = data.stat().st_size - (start if data == path else 0)
+    wanted = int(fields.get("CompressedDataSize") or 0)
+    if fields.get("CompressedData", "").upper() != "TRUE":
+        wanted = needed
+    if here < wanted:
+        raise _unreadable(path)
 
 
 def write_formats(path: Path, array: NDArray[Any], affine: NDArray[np.float64]) -> None:
@@ -86,8 +113,24 @@ def write_formats(path: Path, array: NDArray[Any], affine: NDArray[np.float64]) 
     image.SetSpacing([float(s) for s in spacing])
     image.SetOrigin([float(o) for o in lps[:3, 3]])
     image.SetDirection([float(d) for d in directions.ravel()])
+    if path.suffix.lower() in (".mhd", ".nhdr"):
+        _write_detached(sitk, image, path)
+        return
     with written_whole(path) as part:
         sitk.WriteImage(image, str(part), useCompression=True)
+
+
+def _write_detached(sitk: Any, image: Any, path: Path) -> None:
+    """A header and the voxels beside it: the header names that file, so it must have its name."""
+    try:
+        with tempfile.TemporaryDirectory(prefix=".part-", dir=path.parent) as folder:
+            part = Path(folder) / path.name
+            sitk.WriteImage(image, str(part), useCompression=True)
+            # The header last: while it is missing there is no image.
+            for written in sorted(part.parent.iterdir(), key=lambda each: each == part):
+                written.replace(path.with_name(written.name))
+    except OSError as error:
+        raise as_input_error(path, error) from error
 
 
 def _library(path: Path) -> Any:

@@ -17,43 +17,58 @@ def check_file(path: Path) -> None:
     """Refuses what is no file with content.
 
     Raises:
-        InputError: missing, a folder, or empty.
+        InputError: missing, a folder, not to be read, or empty.
     """
-    if path.is_dir():
-        raise InputError(f"{path}: a folder, not an image; {cure_for(path)}")
-    if not path.exists():
-        raise InputError(f"{path}: no such file; check the path")
     try:
-        if path.stat().st_size == 0:
-            raise InputError(f"{path}: empty file; copy or download it again")
+        folder = path.is_dir()
+        size = path.stat().st_size
+        if not folder:
+            path.open("rb").close()
+    except (FileNotFoundError, ValueError) as error:  # ValueError: a name no file can have
+        raise InputError(f"{path}: no such file; check the path") from error
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror}); check the path and its permissions"
+        ) from error
+    if folder:
+        raise InputError(f"{path}: a folder, not an image; {cure_for(path)}")
+    if size == 0:
+        raise InputError(f"{path}: empty file; copy or download it again")
 
 
-def check_size(path: Path, needed_bytes: int, compressed: bool, offset: int = 0) -> None:
+def check_size(path: Path, needed_bytes: int, most_bytes: int | None = None) -> None:
     """Refuses a header that promises more voxels than the file or the memory can hold.
 
     Args:
         needed_bytes: Voxels times bytes of each.
-        offset: Where the voxels begin, in a file that is not compressed.
+        most_bytes: What the file can hold, if that is known.
 
     Raises:
         InputError: truncated, or too large for the memory that is free.
     """
-    size = path.stat().st_size
-    most = size * _MOST_PER_BYTE if compressed else size - offset
-    if needed_bytes > most:
+    if most_bytes is not None and needed_bytes > most_bytes:
         raise InputError(
-            f"{path}: shape: the header promises {needed_bytes / GB:.3g} GB of voxels, the file "
-            f"cannot hold more than {max(most, 0) / GB:.3g} GB; it is truncated or damaged, copy "
-            "it again"
+            f"{path}: shape: the header promises {_size(needed_bytes)} of voxels, the file cannot "
+            f"hold more than {_size(max(most_bytes, 0))}; it is truncated or damaged, copy it again"
         )
-    free = free_gb() * GB
+    free = int(free_gb() * GB)
     if needed_bytes > free:
         raise InputError(
-            f"{path}: shape: {needed_bytes / GB:.3g} GB of voxels, but {free / GB:.3g} GB of "
-            "memory are free; crop the scan or take a larger machine"
+            f"{path}: shape: {_size(needed_bytes)} of voxels, but {_size(free)} of memory are "
+            "free; crop the scan or take a larger machine"
         )
+
+
+def most_inflated(path: Path) -> int:
+    """Bytes that a compressed file can hold at most."""
+    return path.stat().st_size * _MOST_PER_BYTE
+
+
+def _size(count: int) -> str:
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= size:
+            return f"{count / size:.3g} {unit}"
+    return f"{count} bytes"
 
 
 def check_shape(path: Path, shape: tuple[int, ...]) -> None:

@@ -1,6 +1,7 @@
 """NIfTI files."""
 
 import json
+import logging
 import warnings
 import zlib
 from collections.abc import Mapping
@@ -9,6 +10,7 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+from nibabel import imageglobals, volumeutils
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
@@ -16,7 +18,7 @@ from numpy.typing import NDArray
 from unetr.errors import InputError
 from unetr.files import written_whole
 from unetr.image.grid import Grid, check_affine
-from unetr.image.guard import check_shape, check_size, check_values
+from unetr.image.guard import check_shape, check_size, check_values, most_inflated
 from unetr.image.volume import Volume
 
 _BROKEN = (ImageFileError, HeaderDataError, OSError, EOFError, zlib.error, ValueError, KeyError)
@@ -24,23 +26,22 @@ _BROKEN = (ImageFileError, HeaderDataError, OSError, EOFError, zlib.error, Value
 _COMMENT = 6
 _LABELS_KEY = "label_names"
 
+# What nibabel mends in a damaged header it tells on stderr, beside the one line of the error.
+imageglobals.logger.setLevel(logging.CRITICAL)
+
 
 def read_nifti(path: Path) -> Volume:
     """Reads a scan; see `unetr.image.read_image`."""
     image = _open(path)
     grid = _grid(path, image)
     try:
-        if _is_scaled(image.header):
-            array = np.asarray(image.dataobj, dtype=np.float32)
-        else:
-            array = np.asanyarray(image.dataobj)
+        array = _voxels(path, image.dataobj)
     except _BROKEN as error:
         raise _unreadable(path, error) from error
-    array = array.astype(array.dtype.newbyteorder("="), copy=False)
     channels_last = array.reshape((*grid.shape, grid.channels), order="F")
     channels_first = np.moveaxis(channels_last, -1, 0)
     check_values(path, channels_first)
-    _tell_conflict(path, image.header)
+    _tell_oddities(path, image.header)
     return Volume(channels_first, grid.affine, image.header.copy(), str(path))
 
 
@@ -50,9 +51,17 @@ def read_nifti_grid(path: Path) -> Grid:
 
 
 def write_nifti(
-    path: Path, array: NDArray[Any], affine: NDArray[np.float64], header: Any, extension: str = ""
+    path: Path,
+    array: NDArray[Any],
+    affine: NDArray[np.float64],
+    header: Any,
+    extension: str | None = None,
 ) -> None:
-    """Writes an array (x, y, z) or (x, y, z, channel) with what can be kept of a NIfTI header."""
+    """Writes an array (x, y, z) or (x, y, z, channel) with what can be kept of a NIfTI header.
+
+    Args:
+        extension: Text to write in place of the header's own extensions, which tell of the scan.
+    """
     old = header if isinstance(header, nib.Nifti1Header) else None
     kind = nib.Nifti2Image if isinstance(old, nib.Nifti2Header) else nib.Nifti1Image
     image = kind(array, affine, old, dtype=array.dtype)
@@ -60,10 +69,10 @@ def write_nifti(
     # nibabel keeps a header's own affine where it is close; ours is exact or set anew.
     if old is None or not np.array_equal(image.header.get_best_affine(), affine):
         image.set_sform(affine, code=1)
-        image.set_qform(affine if _is_orthogonal(affine) else None, code=1)
-        if not _is_orthogonal(affine):
-            image.set_qform(None, code=0)
-    image.header.extensions.clear()
+        # Quaternions cannot say a sheared affine.
+        image.set_qform(*((affine, 1) if _is_orthogonal(affine) else (None, 0)))
+    if extension is not None:
+        image.header.extensions.clear()
     if extension:
         note = nib.nifti1.Nifti1Extension(_COMMENT, extension.encode())
         image.header.extensions.append(note)
@@ -113,20 +122,40 @@ def _grid(path: Path, image: Any) -> Grid:
         raise InputError(f"{path}: data type: {kind} voxels; save one real number per voxel")
     needed = int(np.prod(shape, dtype=object)) * dtype.itemsize
     compressed = path.name.lower().endswith(".gz")
-    check_size(path, needed, compressed, int(header["vox_offset"]))
+    most = most_inflated(path) if compressed else path.stat().st_size - image.dataobj.offset
+    check_size(path, needed, most)
     affine = np.array(image.affine, np.float64)
     check_affine(affine, path)
     channels = int(np.prod(shape[3:], dtype=int))
     return Grid((shape[0], shape[1], shape[2]), channels, affine, dtype.itemsize)
 
 
-def _is_scaled(header: Any) -> bool:
-    slope, intercept = header.get_slope_inter()
-    return (slope or 1.0) != 1.0 or (intercept or 0.0) != 0.0
+def _voxels(path: Path, proxy: Any) -> NDArray[Any]:
+    """The voxels, float32 where the header scales them, in the machine's byte order."""
+    with nib.openers.ImageOpener(path) as stream:
+        array: NDArray[Any] = volumeutils.array_from_file(
+            proxy.shape, proxy.dtype, stream, proxy.offset, mmap=False
+        )
+        # nibabel stops at the last voxel, but only the checksum at a gzip stream's end tells
+        # whether what was read is what was written.
+        while stream.read(1 << 20):
+            pass
+    if proxy.slope == 1 and proxy.inter == 0:
+        return array.astype(array.dtype.newbyteorder("="), copy=False)
+    # In place: nibabel's own scaling would hold a CT in float64, eight bytes a voxel.
+    scaled: NDArray[Any] = array.astype(np.float32)
+    scaled *= proxy.slope
+    scaled += proxy.inter
+    return scaled
 
 
-def _tell_conflict(path: Path, header: Any) -> None:
-    """Warns where a header places the scan in two ways, or in none."""
+def _tell_oddities(path: Path, header: Any) -> None:
+    """Warns where a header places the scan in two ways, in none, or in another unit."""
+    unit = header.get_xyzt_units()[0]
+    if unit not in ("mm", "unknown"):
+        warnings.warn(
+            f"{path}: the header gives lengths in {unit}; they are taken for mm", stacklevel=4
+        )
     qcode, scode = int(header["qform_code"]), int(header["sform_code"])
     if not qcode and not scode:
         warnings.warn(
