@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from monai.transforms import Flip, Rotate90
+from monai.transforms import Affine, Flip, Rotate90
 
 from unetr.training.augmentation import (
+    affine_grid,
     affine_patch,
     augmented_patch,
     draw_affine,
@@ -72,6 +73,7 @@ def test_quarter_turns_are_monais(plan):
 
 def test_quarter_turns_only_where_the_grid_stays(plan):
     assert square_planes(plan) == [(-3, -2), (-3, -1), (-2, -1)]
+    assert square_planes(plan, "axial") == [(-3, -2)]
     flat = plan.model_copy(update={"spacing_mm": (1.0, 1.0, 4.0)})
     assert square_planes(flat) == [(-3, -2)]
     long = plan.model_copy(update={"patch_voxels": (16, 16, 24)})
@@ -88,6 +90,33 @@ def test_a_rotation_by_90_degrees_is_a_quarter_turn(axis):
     plane = [k for k in range(3) if k != axis]
     assert any(torch.equal(labels, straight.rot90(k, plane)) for k in (1, 3))
     assert torch.allclose(image[0], labels.float(), atol=1e-3)
+
+
+@pytest.mark.parametrize("mode", ["bilinear", "nearest"])
+def test_rotation_with_scale_is_monais_inside(mode):
+    """MONAI turns the patch alone, so it is given one with room around; 10 voxels of it."""
+    case = array_case(size=(40, 40, 40))
+    case.image[:] = np.random.default_rng(0).normal(size=case.image.shape)
+    matrix = 1.2 * rotation(np.array([0.3, -0.2, 0.4]))
+    affine = np.eye(4)
+    affine[:3, :3] = matrix
+    whole = {"bilinear": case.image, "nearest": case.labels[None].astype(np.float32)}[mode]
+    large = torch.from_numpy(cut(whole, (1, 2, 3), (36, 36, 36)))
+    peer = Affine(affine=affine, mode=mode, padding_mode="zeros", image_only=True)(large)
+    inside = torch.as_tensor(peer)[:, 10:-10, 10:-10, 10:-10]
+    image, labels = affine_patch(case, (11, 12, 13), SIZE, matrix)
+    own = image if mode == "bilinear" else labels[None].float()
+    assert torch.allclose(own, inside, atol=1e-4)
+    assert float(own.std()) > 0.1
+
+
+def test_the_grid_is_torchs():
+    linear, shift = np.arange(9.0).reshape(3, 3) / 7 - 0.4, np.array([0.1, -0.2, 0.3])
+    theta = np.column_stack([linear, shift])[::-1, [2, 1, 0, 3]].astype(np.float32)
+    peer = torch.nn.functional.affine_grid(
+        torch.from_numpy(theta.copy())[None], [1, 1, 5, 6, 7], align_corners=False
+    )[0]
+    assert torch.allclose(affine_grid(linear, shift, (5, 6, 7)), peer, atol=1e-6)
 
 
 def test_identity_is_the_patch_itself():

@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from monai.transforms import AdjustContrast, GaussianSmooth
+from monai.transforms import (
+    AdjustContrast,
+    GaussianSmooth,
+    RandSimulateLowResolution,
+    ScaleIntensity,
+    ShiftIntensity,
+)
 
 from unetr.training.intensity import blur, change_intensity, contrast, gamma, low_resolution
 from unetr.training.recipe import Augmentation
@@ -38,6 +44,30 @@ def test_contrast_scales_about_the_mean_within_the_range(image):
 def test_low_resolution_keeps_a_constant_and_loses_detail(image):
     assert torch.allclose(low_resolution(torch.full((1, 8, 8, 8), 3.0), 2.0), torch.tensor(3.0))
     assert float(low_resolution(image, 2.0).std()) < 0.9 * float(image.std())
+
+
+def test_low_resolution_is_monais(image):
+    peer = RandSimulateLowResolution(
+        prob=1.0, downsample_mode="nearest-exact", zoom_range=(0.625, 0.625)
+    )
+    assert torch.equal(low_resolution(image, 1.6), torch.as_tensor(peer(image)))
+
+
+def test_scale_and_shift_are_monais(image):
+    """The same draw: after whether to do it at all comes how much."""
+    draws = np.random.default_rng(0)
+    draws.random(3)
+    amount = float(draws.uniform(-1, 1))
+    settings = Augmentation(intensity_scale_p=1.0, intensity_scale=0.1)
+    found = change_intensity(image, settings, np.random.default_rng(0))
+    peer = ScaleIntensity(minv=None, maxv=None, factor=0.1 * amount)(image)
+    assert torch.allclose(found, torch.as_tensor(peer), atol=1e-6)
+    settings = Augmentation(intensity_shift_p=1.0, intensity_shift=0.1)
+    found = change_intensity(image, settings, np.random.default_rng(3))
+    draws = np.random.default_rng(3)
+    draws.random(4)
+    peer = ShiftIntensity(0.1 * float(draws.uniform(-1, 1)), safe=False)(image)
+    assert torch.allclose(found, torch.as_tensor(peer), atol=1e-6)
 
 
 def test_scale_and_shift_as_the_recipe_says(image):

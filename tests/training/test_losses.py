@@ -42,6 +42,16 @@ def test_equals_monai(pair, squared, background):
     assert float(own) == pytest.approx(float(peer(logits, target[:, None])), abs=1e-5)
 
 
+def test_smoothing_of_the_published_code(pair):
+    """An absent class has Dice 0 with it."""
+    logits, target = pair
+    target = target.clamp(max=1)
+    peer = DiceLoss(to_onehot_y=True, softmax=True, squared_pred=True, smooth_nr=0, smooth_dr=1e-6)
+    own = dice_ce(logits, target, Loss(smooth=(0.0, 1e-6), ce_weight=0.0))
+    assert float(own) == pytest.approx(float(peer(logits, target[:, None])), abs=1e-5)
+    assert float(own) > 1 / 3
+
+
 def test_regions_are_sigmoid(pair):
     logits, _ = pair
     masks = (torch.randn(logits.shape, generator=torch.Generator().manual_seed(1)) > 0).to(

@@ -19,6 +19,8 @@ def test_the_papers_recipes_to_the_letter():
         assert recipe.data.overlap == 0.5
         assert recipe.sampling.foreground == 0.5
         assert recipe.augmentation.flip_axes == "all"
+        assert recipe.augmentation.rot90_planes == "all"
+        assert recipe.network.feature_size == 16
         assert recipe.loss.squared
         assert recipe.loss.include_background
     assert btcv.data.patch_voxels == spleen.data.patch_voxels == (96, 96, 96)
@@ -26,6 +28,7 @@ def test_the_papers_recipes_to_the_letter():
     assert (btcv.data.normalisation, btcv.data.window_hu) == ("window", (-1000.0, 1000.0))
     assert spleen.data.normalisation == "foreground"
     assert brain.data.normalisation == "zscore-nonzero"
+    assert brain.data.regions == "brain-tumour"
 
 
 def test_the_published_codes_recipe_differs():
@@ -36,6 +39,14 @@ def test_the_published_codes_recipe_differs():
     assert recipe.training.weight_decay == 1e-5
     assert recipe.network.skip_layers == (4, 7, 10)
     assert recipe.training.warmup * recipe.training.max_steps == 50 * 24
+    augmentation = recipe.augmentation
+    assert (augmentation.flip_p, augmentation.rot90_p) == (0.2, 0.2)
+    assert augmentation.rot90_planes == "axial"  # RandRotate90d turns the first two axes
+    assert (augmentation.intensity_scale_p, augmentation.intensity_shift_p) == (0.1, 0.1)
+    assert (augmentation.intensity_scale, augmentation.intensity_shift) == (0.1, 0.1)
+    assert recipe.data.crop.threshold == -175.0
+    assert (recipe.data.overlap, recipe.data.blend) == (0.5, "constant")
+    assert recipe.loss.smooth == (0.0, 1e-6)
 
 
 def test_fields_are_overruled():

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from monai.transforms.utils import correct_crop_centers
 
 from unetr.training.recipe import Sampling
 from unetr.training.sampling import cut, draw, patch_start
@@ -60,6 +61,15 @@ def test_patches_lie_inside_and_small_scans_in_the_middle():
     assert starts[:, 0].min() >= 0
     assert starts[:, 0].max() <= 8
     assert set(starts[:, 2]) == {-3}
+
+
+def test_patches_are_pushed_inside_as_monais_are():
+    case = array_case(size=(24, 20, 22))
+    for voxel in ((0, 0, 0), (23, 19, 21), (12, 10, 11), (7, 8, 9), (15, 12, 13)):
+        case.foreground = [np.array([voxel])]
+        start = patch_start(case, (16, 16, 16), Sampling(foreground=1.0), np.random.default_rng(0))
+        centre = correct_crop_centers(list(voxel), (16, 16, 16), case.labels.shape)
+        assert start == tuple(c - 8 for c in centre)
 
 
 def test_cut_pads_with_zeros():

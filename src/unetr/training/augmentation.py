@@ -1,11 +1,12 @@
 """Augmentation in space: patches cut flipped, turned by quarters, rotated and scaled.
 
 Rotation and scale read the patch straight from the scan through one affine grid, so that its
-corners show the scan and not padding. MONAI's RandAffined pads, and takes several times longer
+corners show the scan and not padding. MONAI's RandAffined pads, and takes longer
 (benchmarks/augmentation.py prints both); its flips and quarter turns are the tests' oracle.
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import torch
@@ -40,18 +41,21 @@ def augmented_patch(
     flips = [axis - 3 for axis in axes if rng.random() < augmentation.flip_p]
     if flips:
         image, labels = image.flip(flips), labels.flip(flips)
-    if rng.random() < augmentation.rot90_p and (planes := square_planes(plan)):
+    if rng.random() < augmentation.rot90_p and (
+        planes := square_planes(plan, augmentation.rot90_planes)
+    ):
         plane = planes[rng.integers(len(planes))]
         turns = int(rng.integers(1, 4))
         image, labels = image.rot90(turns, plane), labels.rot90(turns, plane)
     return change_intensity(image, augmentation, rng), labels.contiguous()
 
 
-def square_planes(plan: Plan) -> list[tuple[int, int]]:
+def square_planes(plan: Plan, planes: Literal["all", "axial"] = "all") -> list[tuple[int, int]]:
     """Pairs of axes, counted from the last, between which a quarter turn keeps the grid."""
+    pairs = ((0, 1), (0, 2), (1, 2)) if planes == "all" else ((0, 1),)
     same = [
         (a, b)
-        for a, b in ((0, 1), (0, 2), (1, 2))
+        for a, b in pairs
         if plan.patch_voxels[a] == plan.patch_voxels[b]
         and abs(plan.spacing_mm[a] - plan.spacing_mm[b]) < 0.01 * plan.spacing_mm[a]
     ]
@@ -115,13 +119,23 @@ def affine_patch(
     image = torch.from_numpy(cut(case.image, first.tolist(), size.tolist()))
     labels = torch.from_numpy(cut(case.labels, first.tolist(), size.tolist()))
     # Coordinates of grid_sample run from -1 to 1 between the outer faces of the voxels.
-    theta = np.empty((3, 4), np.float32)
-    theta[:, :3] = matrix * (patch / 2)[None] * (2 / size)[:, None]
-    theta[:, 3] = (centre - first - (size - 1) / 2) * 2 / size
-    # It counts axes from the last.
-    turned = torch.from_numpy(theta[::-1, [2, 1, 0, 3]].copy())
-    grid = F.affine_grid(turned[None], [1, 1, *patch.tolist()], align_corners=False)
+    linear = matrix * (patch / 2)[None] * (2 / size)[:, None]
+    shift = (centre - first - (size - 1) / 2) * 2 / size
+    grid = affine_grid(linear, shift, patch_voxels)[None]
     image = F.grid_sample(image[None], grid, mode="bilinear", align_corners=False)[0]
     masks = labels.float().reshape(1, -1, *labels.shape[-3:])
     masks = F.grid_sample(masks, grid, mode="nearest", align_corners=False)[0]
     return image, masks.to(labels.dtype).reshape(*labels.shape[:-3], *patch.tolist())
+
+
+def affine_grid(
+    linear: Float[np.ndarray, "3 3"], shift: Float[np.ndarray, " 3"], size: Sequence[int]
+) -> Float32[Tensor, "x y z 3"]:
+    """As torch's, which multiplies a matrix for each voxel where sums of three lines suffice."""
+    # grid_sample counts axes from the last.
+    columns = torch.from_numpy(linear[::-1].T.astype(np.float32))
+    lines = [(2 * torch.arange(n) + 1)[:, None] / n - 1 for n in size]
+    x, y, z = (line * column for line, column in zip(lines, columns, strict=True))
+    z = z + torch.from_numpy(shift[::-1].astype(np.float32))
+    grid: Tensor = x[:, None, None] + (y[:, None] + z)
+    return grid

@@ -15,9 +15,6 @@ from torch.nn import functional as F
 
 from unetr.training.recipe import Loss
 
-# MONAI's smoothing: an absent class that is not predicted has Dice 1.
-SMOOTH = 1e-5
-
 
 def dice_ce(
     logits: Float[Tensor, "b classes x y z"],
@@ -45,7 +42,9 @@ def dice_ce(
         scores = log_scores.exp()
         entropy = F.nll_loss(log_scores, target)
         background = 0 if loss.include_background else 1
-    dice = soft_dice(scores[:, background:], truth[:, background:], squared=loss.squared)
+    dice = soft_dice(
+        scores[:, background:], truth[:, background:], squared=loss.squared, smooth=loss.smooth
+    )
     return loss.dice_weight * (1 - dice.mean()) + loss.ce_weight * entropy
 
 
@@ -53,11 +52,12 @@ def soft_dice(
     scores: Float[Tensor, "b classes x y z"],
     truth: Float[Tensor, "b classes x y z"],
     squared: bool = True,
+    smooth: tuple[float, float] = Loss().smooth,
 ) -> Float[Tensor, "b classes"]:
     """Dice of scores in [0, 1] against masks of 0 and 1, per patch and class."""
     common = (scores * truth).flatten(2).sum(dim=2)
     size = (scores * scores if squared else scores).flatten(2).sum(dim=2)
-    return (2 * common + SMOOTH) / (size + truth.flatten(2).sum(dim=2) + SMOOTH)
+    return (2 * common + smooth[0]) / (size + truth.flatten(2).sum(dim=2) + smooth[1])
 
 
 def supervised(

@@ -13,6 +13,7 @@ from unetr.checkpoint.networks import build_network
 from unetr.data.cases import Dataset
 from unetr.data.fingerprint import fingerprint
 from unetr.data.plan import Plan
+from unetr.data.regions import brain_tumour_regions
 from unetr.errors import InputError
 from unetr.machine import GB, available_gb
 from unetr.training.folder import Manifest, command, now, read_manifest, read_recipe, versions
@@ -132,6 +133,8 @@ def prepare(order: Order, device: torch.device, world: int, watcher: Watcher) ->
     """
     recipe = resolve(order)
     dataset = open_for_training(order)
+    if recipe.data.regions == "brain-tumour" and not dataset.regions:
+        dataset = replace(dataset, regions=brain_tumour_regions(dataset.labels))
     for defect in dataset.defects:
         watcher.say(f"warning: {defect}")
     split = split_cases([case.name for case in dataset.cases], order.fold or 0)

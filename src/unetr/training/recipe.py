@@ -28,6 +28,8 @@ class Data(_Section):
         normalisation: `plan` leaves it to the plan; `window` clips to window_hu and maps it to
             [0, 1]; `foreground` does so with the data set's 5th and 95th foreground percentiles;
             `zscore` and `zscore-nonzero` take each scan's own mean and deviation.
+        regions: `data-set` predicts regions where the data set lists some; `brain-tumour` also
+            finds whole tumour, core and enhancing tumour by the names of the labels.
     """
 
     spacing_mm: Triple | None = None
@@ -41,6 +43,7 @@ class Data(_Section):
     normalisation: Literal["plan", "window", "foreground", "zscore", "zscore-nonzero"] = "plan"
     window_hu: tuple[float, float] = (-1000.0, 1000.0)
     patch_limit_voxels: int = Field(default=96**3, ge=512)
+    regions: Literal["data-set", "brain-tumour"] = "data-set"
 
 
 class Network(_Section):
@@ -78,6 +81,7 @@ class Augmentation(_Section):
 
     Attributes:
         flip_p: Per axis. flip_axes `all` are the paper's three; `plan` those the plan allows.
+        rot90_planes: Quarter turns in any plane, or in that of x and y alone.
         rotate_degrees: About each axis; on thick slices only in the plane of the slices.
         scale: 0.2 draws from 1/1.2 to 1.2.
         intensity_scale, intensity_shift: x becomes x (1 + s) + t with s, t drawn uniformly.
@@ -86,6 +90,7 @@ class Augmentation(_Section):
     flip_p: float = 0.0
     flip_axes: Literal["all", "plan"] = "plan"
     rot90_p: float = 0.0
+    rot90_planes: Literal["all", "axial"] = "all"
     rotate_p: float = 0.0
     rotate_degrees: float = 15.0
     scale_p: float = 0.0
@@ -107,9 +112,15 @@ class Augmentation(_Section):
 
 
 class Loss(_Section):
-    """Soft Dice plus cross-entropy; see losses.py."""
+    """Soft Dice plus cross-entropy; see losses.py.
+
+    Attributes:
+        smooth: Added to the Dice's numerator and denominator. Equal ones give an absent class that
+            is not predicted a Dice of 1.
+    """
 
     squared: bool = True
+    smooth: tuple[float, float] = (1e-5, 1e-5)
     include_background: bool = True
     dice_weight: float = 1.0
     ce_weight: float = 1.0

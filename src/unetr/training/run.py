@@ -81,7 +81,7 @@ def run_fold(
         watcher.say(f"{order.run}: already finished; more --max-steps continue it")
         return
     manifest, recipe = prepared.manifest, prepared.recipe
-    dataset = open_for_training(order)
+    dataset = replace(open_for_training(order), regions=manifest.plan.regions)
     cases = {case.name: case for case in dataset.cases}
     training = [cases[name] for name in manifest.train]
     validation = [cases[name] for name in manifest.validation]
