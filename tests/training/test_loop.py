@@ -11,6 +11,8 @@ from unetr.training.errors import Stopped, TrainingError
 from unetr.training.history import read_history
 from unetr.training.loop import train
 from unetr.training.progress import Silence, Validated
+from unetr.training.recipe import Validation
+from unetr.training.schedule import Clock, lr_factor
 from unetr.training.state import load_state
 
 from .tiny import array_case
@@ -107,12 +109,36 @@ def test_a_run_without_minutes_left_is_validated_at_once(make_job):
     assert (state.step, state.validated_step) == (0, 0)
 
 
+class TenthOfASecondPerStep(Clock):
+    """A clock that the job's steps move on, however long they take."""
+
+    def __init__(self, job, minutes):
+        super().__init__(None, minutes)
+        self.steps = 0
+        job.watcher = self
+
+    def elapsed_s(self):
+        return 0.1 * self.steps
+
+    def stepped(self, moment, logged):
+        self.steps += 1
+
+    def validated(self, step, found, best):
+        pass
+
+
 def test_schedule_follows_the_clock(make_job):
-    job = make_job(max_steps=None, max_minutes=0.05, log_steps=1)
+    job = make_job(max_steps=None, max_minutes=0.05, log_steps=1, accumulate=1, warmup=0.2)
+    job.clock = TenthOfASecondPerStep(job, 0.05)
+    job.finish_s = 1.0
+    # Measured validations would take their time off the end.
+    job.recipe = job.recipe.model_copy(update={"validation": Validation(times=1)})
     state = train(job)
-    lines = [line for line in read_history(job.run) if "lr" in line]
-    assert state.elapsed_s == pytest.approx(3.0, abs=1.0)
-    assert lines[-1]["lr"] < 0.2 * max(line["lr"] for line in lines)
+    assert (state.step, state.validated_step) == (20, 20)
+    rates = {line["step"]: line["lr"] for line in read_history(job.run) if "lr" in line}
+    for step, lr in rates.items():
+        assert lr == pytest.approx(1e-2 * lr_factor((step - 1) / 20, 0.2, "cosine"))
+    assert max(rates, key=rates.__getitem__) == 5
 
 
 def test_history_is_json_lines(make_job):
