@@ -15,7 +15,7 @@ from unetr.training.distributed import joined
 from unetr.training.errors import TrainingError
 from unetr.training.loop import train
 from unetr.training.progress import Silence
-from unetr.training.state import state_path
+from unetr.training.state import state_path, stop_on_signals
 
 
 class Rank(Silence):
@@ -37,7 +37,8 @@ def main() -> None:
     kill_at = int(sys.argv[2]) if len(sys.argv) > 2 else 0
     torch.set_num_threads(1)
     try:
-        with joined(torch.device("cpu")) as processes:
+        # As the command does: torchrun asks the others to end when one is lost.
+        with stop_on_signals(), joined(torch.device("cpu")) as processes:
             resume = state_path(run).exists()
             network = tiny_unetr(dropout=0.0)
             job = tiny_job(

@@ -84,6 +84,31 @@ def test_the_best_model_is_kept(make_job):
     assert not torch.equal(kept[0][name], kept[1][name])
 
 
+def test_stopped_while_validating_it_validates_again(make_job):
+    """And it ends as if it had not been stopped, in both validations."""
+    whole = train(make_job("whole"))
+    for times in (1, 2):
+        job = make_job("parts", resume=times > 1)
+        calls = []
+
+        def validate(folder, job=job, calls=calls, times=times):
+            calls.append(folder)
+            if len(calls) == times:
+                raise Stopped
+            return Validated(0.5, {"ball": 0.4, "box": None}, {"a": 0.5}, 0.0)
+
+        job.validate = validate
+        with pytest.raises(Stopped):
+            train(job)
+        assert load_state(job.run).step == 4 * times
+    parts = train(make_job("parts", resume=True))
+    assert (parts.validations, parts.validated_step) == (whole.validations, whole.validated_step)
+    for name, value in weights(make_job("whole").run).items():
+        assert torch.equal(value, weights(job.run)[name]), name
+    steps = [[x["step"] for x in read_history(make_job(run).run)] for run in ("whole", "parts")]
+    assert steps[0] == steps[1]
+
+
 def test_averaged_weights_are_validated_and_kept(make_job):
     job = make_job(max_steps=4, ema=0.9)
     state = train(job)

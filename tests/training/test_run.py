@@ -2,6 +2,7 @@
 
 import csv
 import json
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -202,6 +203,38 @@ def test_what_cannot_be_trained_is_told_in_one_line(order, tmp_path):
     (tmp_path / "endless.toml").write_text("name = 'endless'")
     with pytest.raises(InputError, match=r"has no end; give --max-steps"):
         run(replace(order, recipe=str(tmp_path / "endless.toml"), max_steps=None))
+
+
+def test_the_run_ends_validated_within_its_minutes(order, monkeypatch):
+    monkeypatch.setattr("unetr.training.finish._FIXED_S", 4.0)
+    began = time.monotonic()
+    run(replace(order, max_steps=None, max_minutes=0.25))
+    # The rest is for machines that do other things besides.
+    assert time.monotonic() - began < 15 + 5
+    manifest = read_manifest(order.run)
+    assert manifest.status == "finished"
+    assert len(manifest.scores["cases"]) == 2
+    assert load_state(order.run).step > 4
+
+
+@pytest.mark.parametrize("what", ["taking the fingerprint", "preprocessing", "validating"])
+def test_stopped_in_long_work_it_ends_at_once_and_resumes(order, finished, what):
+    """Also in the validation at the end, whose state is saved before it begins."""
+
+    class StopIn(Heard):
+        def preparing(self, now, done, total):
+            if now == what:
+                self.stop.requested = True
+
+    stop, stopped = StopRequest(), replace(order, fold=1)
+    with pytest.raises(Stopped):
+        run_training(stopped, StopIn(stop), stop)
+    run(replace(stopped, resume=True))
+    whole, parts = load_state(finished[0]), load_state(order.run)
+    for name, value in whole.network.items():
+        assert torch.equal(value, parts.network[name]), name
+    scores = [read_manifest(folder).scores["cases"] for folder in (finished[0], order.run)]
+    assert scores[0] == scores[1]
 
 
 def test_minutes_take_the_place_of_the_recipes_steps(order):

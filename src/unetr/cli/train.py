@@ -135,7 +135,7 @@ def _run(order: "Order", folds: bool) -> None:
                 run_training(order, watcher, stop, folds)
         except Stopped:
             if leads:
-                talk.say(f"stopped; the state is saved. Continue with --resume: {_again()}")
+                talk.say(f"stopped; what is trained is saved. Continue with --resume: {_again()}")
             raise typer.Exit(130 if stop.signal == signal.SIGINT else 0) from None
         except TrainingError as error:
             typer.echo(f"unetr: {error}", err=True)

@@ -1,6 +1,7 @@
 """The network with its optimiser: gradients of a step, and the step itself."""
 
 import math
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
@@ -48,6 +49,8 @@ class Learner:
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
         self._forward: nn.Module = network
         if world > 1:
+            # Of layouts that cost a copy of a few small kernels, which nobody can change.
+            warnings.filterwarnings("ignore", message="Grad strides do not match bucket")
             self._forward = nn.parallel.DistributedDataParallel(
                 network,
                 device_ids=[device.index] if device.type == "cuda" else None,

@@ -164,6 +164,9 @@ class Watch:
     def validate(self, step: int, progress: float) -> None:
         """Scores the validation cases; the model is kept where it is the best so far."""
         job, began = self.job, time.monotonic()
+        if self._saved_step != step:
+            # Resumed from here, the validation is still due.
+            self.save(step, self._validations - (progress < 1))
         folder = predictions_folder(job.run, step)
         with self.learner.evaluated():
             found = job.validate(folder)
@@ -227,12 +230,12 @@ class Watch:
         if by_steps or time.monotonic() - self._saved_at >= 60 * training.save_minutes:
             self.save(step)
 
-    def save(self, step: int) -> None:
+    def save(self, step: int, validations: int | None = None) -> None:
         """Saves the state, by the one process that writes."""
         self.state = State(
             step=step,
             elapsed_s=self.job.clock.elapsed_s(),
-            validations=self._validations,
+            validations=self._validations if validations is None else validations,
             best_dice=self.state.best_dice,
             best_step=self.state.best_step,
             validated_step=self.state.validated_step,

@@ -1,8 +1,10 @@
 """What a run tells about itself while it goes; the command line shows it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
+
+from unetr.training.errors import Stopped
 
 
 @dataclass(frozen=True)
@@ -69,3 +71,20 @@ class Silence:
 
     def validated(self, step: int, found: Validated, best: bool) -> None:
         """Nothing."""
+
+
+class Stoppable:
+    """Tells another watcher, and raises Stopped between two cases of long work where it is asked
+    to: while cases are prepared, validated or post-processed. Nothing is lost by that.
+    """
+
+    def __init__(self, watcher: Watcher, requested: Callable[[], bool]) -> None:
+        self._requested = requested
+        self.say, self.stepped, self.validated = watcher.say, watcher.stepped, watcher.validated
+        self._preparing = watcher.preparing
+
+    def preparing(self, what: str, done: int, total: int) -> None:
+        """Raises Stopped, or passes it on."""
+        if self._requested():
+            raise Stopped
+        self._preparing(what, done, total)

@@ -28,7 +28,7 @@ from unetr.training.prepare import (
     open_for_training,
     prepare,
 )
-from unetr.training.progress import Silence, Watcher
+from unetr.training.progress import Silence, Stoppable, Watcher
 from unetr.training.sampling import TrainingCase
 from unetr.training.schedule import Clock
 from unetr.training.state import StopRequest, state_path
@@ -43,12 +43,14 @@ def run_training(order: Order, watcher: Watcher, stop: StopRequest, folds: bool 
 
     Raises:
         InputError: the order does not fit the data set, the folder or the machine.
-        Stopped: a signal asked for it; the state is saved.
+        Stopped: a signal asked for it; what has been trained is saved.
         TrainingError: the loss is not finite, or another process is gone.
     """
     device = find_device(order.device)
     with joined(device) as processes:
         watcher = watcher if processes.writes else Silence()
+        if processes.world == 1:  # Several stop between two steps, together.
+            watcher = Stoppable(watcher, lambda: stop.requested)
         if folds:
             _run_folds(order, device, processes, watcher, stop)
         else:
@@ -190,8 +192,11 @@ def _described(prepared: Prepared) -> Sequence[str]:
 def _prepared(cache: CaseCache, cases: Sequence[Case], watcher: Watcher) -> list[TrainingCase]:
     """The cases, preprocessed; two at a time where they are not yet."""
     found: list[TrainingCase] = []
-    with ThreadPoolExecutor(2) as pool:
+    pool = ThreadPoolExecutor(2)
+    try:
         for case in pool.map(cache.get, cases):
             found.append(case)
             watcher.preparing("preprocessing", len(found), len(cases))
+    finally:
+        pool.shutdown(cancel_futures=True)
     return found

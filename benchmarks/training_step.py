@@ -1,0 +1,204 @@
+"""A training step, ours against MONAI's: seconds and peak memory, in turn A B A B in one run.
+
+Ours is the network, loss and AdamW as the loop runs them; MONAI's is its UNETR, DiceCELoss and
+torch's AdamW. Each side is a process of its own, which is told when to step, so that peaks do not
+mix and only one computes at a time.
+
+`btcv`: the paper's network, 1 -> 14, one patch of 96^3, from the same weights: the losses of the
+first step must agree. `hippocampus`: the network that `auto` plans on a processor, four patches of
+40 x 56 x 40, with its clipping and averaged weights. MONAI's network of that width takes multiples
+of 16 alone, so it gets 48 x 64 x 48, and has 12 blocks and a decoder from 16 channels on.
+
+    python benchmarks/training_step.py [--sizes btcv hippocampus] [--precision fp32] [--rounds 5]
+"""
+
+import argparse
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+BATCH = {"btcv": (1, 1, 96, 96, 96), "hippocampus": (4, 1, 40, 56, 40)}
+PADDED = {"btcv": BATCH["btcv"], "hippocampus": (4, 1, 48, 64, 48)}
+CLASSES = {"btcv": 14, "hippocampus": 3}
+RECIPES = {"btcv": "btcv", "hippocampus": "auto"}
+NARROW = {"hidden_size": 256, "mlp_dim": 1024, "num_heads": 8}
+
+Step = Callable[[], float]
+
+
+def patches(shape: tuple[int, ...], classes: int) -> tuple[Any, Any]:
+    """Noise, and labels in blocks."""
+    import torch
+
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    coarse = [max(n // 8, 1) for n in shape[2:]]
+    y = torch.randint(classes, (shape[0], 1, *coarse), generator=torch.Generator().manual_seed(1))
+    y = torch.nn.functional.interpolate(y.float(), shape[2:], mode="nearest")
+    return x, y[:, 0].to(torch.uint8)
+
+
+def monai_network(size: str) -> Any:
+    """MONAI's UNETR, always from the same weights."""
+    import torch
+    from monai.networks.nets import UNETR
+
+    torch.manual_seed(0)
+    narrow = NARROW if size == "hippocampus" else {}
+    return UNETR(1, CLASSES[size], PADDED[size][2:], **narrow)
+
+
+def ours(size: str, precision: str) -> Step:
+    """A step of the loop."""
+    import torch
+
+    from unetr.data.plan import Label, Normalisation, Plan
+    from unetr.model.monai_weights import import_monai
+    from unetr.training.batches import Batch
+    from unetr.training.learner import Learner
+    from unetr.training.recipe import load_recipe
+    from unetr.training.sizes import learning_rate, network_config
+
+    recipe = load_recipe(RECIPES[size])
+    if size == "btcv":
+        network, rate = import_monai(monai_network(size).state_dict()), recipe.training.lr
+    else:
+        from unetr import UNETR
+
+        plan = Plan(
+            channels=("MR",),
+            labels=tuple(Label(id=k, name=str(k)) for k in range(CLASSES[size])),
+            spacing_mm=(1.0, 1.0, 1.0),
+            patch_voxels=BATCH[size][2:],
+            token_voxels=(8, 8, 8),
+            normalisation=(Normalisation(kind="zscore"),),
+        )
+        _, config = network_config(recipe.network, plan, "cpu")
+        network, rate = UNETR(**config), learning_rate(recipe.training.lr, config)
+    learner = Learner(network, recipe, torch.device("cpu"), precision)
+    batch = Batch(*patches(BATCH[size], CLASSES[size]), ("a",) * BATCH[size][0])
+    steps = 0
+
+    def step() -> float:
+        nonlocal steps
+        steps += 1
+        loss, _ = learner.gradients([batch], seed=steps)
+        learner.apply(rate, steps)
+        return loss
+
+    return step
+
+
+def monai(size: str, precision: str) -> Step:
+    """A step as MONAI's tutorials write it."""
+    import torch
+    from monai.losses import DiceCELoss
+
+    network = monai_network(size).train()
+    loss_of = DiceCELoss(
+        to_onehot_y=True, softmax=True, squared_pred=True, smooth_nr=1e-5, smooth_dr=1e-5
+    )
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4)
+    x, y = patches(PADDED[size], CLASSES[size])
+
+    def step() -> float:
+        optimizer.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+            loss = loss_of(network(x), y[:, None])
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    return step
+
+
+def serve(side: str, size: str, precision: str) -> None:
+    """Steps once per line on stdin; answers with seconds, loss and the peak so far in GB."""
+    step = {"unetr": ours, "MONAI": monai}[side](size, precision)
+    print("ready", flush=True)
+    for _ in sys.stdin:
+        began = time.perf_counter()
+        loss = step()
+        seconds = time.perf_counter() - began
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+        print(seconds, loss, peak, flush=True)
+
+
+class Side:
+    """A process that steps when told to."""
+
+    def __init__(self, side: str, size: str, precision: str, threads: int) -> None:
+        command = [sys.executable, __file__, "--serve", side, size, precision]
+        environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        )
+        self._answer()
+
+    def _answer(self) -> str:
+        assert self._process.stdout is not None
+        if not (line := self._process.stdout.readline()):
+            sys.exit("one of the sides failed")
+        return line
+
+    def step(self) -> tuple[float, float, float]:
+        assert self._process.stdin is not None
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+        seconds, loss, peak = map(float, self._answer().split())
+        return seconds, loss, peak
+
+    def close(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
+
+
+def compare(size: str, precision: str, rounds: int, threads: int) -> None:
+    """One row of the table; the first step of each warms up."""
+    sides = [Side(name, size, precision, threads) for name in ("unetr", "MONAI")]
+    first = [side.step() for side in sides]
+    found = [[side.step() for side in sides] for _ in range(rounds)]
+    for side in sides:
+        side.close()
+    own, peer = (statistics.median(row[k][0] for row in found) for k in (0, 1))
+    own_gb, peer_gb = (found[-1][k][2] for k in (0, 1))
+    print(f"| {size} | {precision} | {own:.2f} | {peer:.2f} | {peer / own:.2f} | {own_gb:.2f} | "
+          f"{peer_gb:.2f} | {own_gb / peer_gb:.2f} | {first[0][1]:.4f} | {first[1][1]:.4f} |",
+          flush=True)  # fmt: skip
+    if size == "btcv" and abs(first[0][1] - first[1][1]) > (1e-3 if precision == "fp32" else 3e-2):
+        sys.exit("the losses of the first step differ")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sizes", nargs="+", default=list(BATCH), choices=list(BATCH))
+    parser.add_argument("--precision", nargs="+", choices=("fp32", "bf16"))
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--serve", nargs=3)
+    arguments = parser.parse_args()
+    if arguments.serve:
+        serve(*arguments.serve)
+        return
+    import monai
+    import torch
+
+    print(f"torch {torch.__version__}, MONAI {monai.__version__}, {arguments.threads} threads\n")
+    # bf16 is tried where the processor computes in it; elsewhere it is only slow.
+    quick = torch.cpu._is_avx512_bf16_supported()
+    precisions = arguments.precision or (["fp32", "bf16"] if quick else ["fp32"])
+    print("| size | precision | unetr s | MONAI s | ratio | unetr GB | MONAI GB | ratio |"
+          " unetr first loss | MONAI first loss |")  # fmt: skip
+    print("|---|---|---|---|---|---|---|---|---|---|")
+    for size in arguments.sizes:
+        for precision in precisions:
+            compare(size, precision, arguments.rounds, arguments.threads)
+
+
+if __name__ == "__main__":
+    main()
