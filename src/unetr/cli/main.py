@@ -9,6 +9,7 @@ import typer
 
 from unetr.cli import talk
 from unetr.cli.compare import compare
+from unetr.cli.demo import demo
 from unetr.cli.download import download
 from unetr.cli.evaluate import evaluate
 from unetr.cli.export import export
@@ -20,6 +21,7 @@ from unetr.cli.train import train
 from unetr.cli.verb import Debug, Quiet, Verb, Verbose, set_loudness, verb
 
 VERBS: dict[str, Callable[..., None]] = {
+    "demo": demo,
     "download": download,
     "inspect": inspect,
     "train": train,

@@ -7,7 +7,6 @@ hemisphere cut from front to back, and the held-out blocks are anatomy that trai
 """
 
 import json
-from importlib.resources import files
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
@@ -20,6 +19,10 @@ from unetr.errors import InputError
 from unetr.files import written_whole
 from unetr.image import Volume, write_image, write_labels
 
+LICENCE = (
+    "free to use, copy, modify and distribute with this notice: Copyright (C) 1993-2009 Louis "
+    "Collins, McConnell Brain Imaging Centre, Montreal Neurological Institute, McGill University"
+)
 NAMES = {0: "background", 1: "grey matter", 2: "white matter"}
 BLOCKS = 8
 # Evenly from front to back, so that each held-out block lies between two that are learnt from.
@@ -35,8 +38,6 @@ def write_mni152(folder: Path) -> None:
     Raises:
         InputError: nilearn is not installed, or the folder cannot be written to.
     """
-    if find_spec("nilearn") is None:
-        raise InputError("demo: the scan ships with nilearn; install it: pip install 'unetr[demo]'")
     t1 = _load("t1")
     labels = _tissue(_load("gm"), _load("wm"))
     edges = np.linspace(*_extent(labels, axis=1), BLOCKS + 1).round().astype(int)
@@ -60,6 +61,7 @@ def write_mni152(folder: Path) -> None:
     description = {
         "name": "MNI152 blocks",
         "description": "Left hemisphere of the ICBM 152 T1 average in coronal blocks",
+        "licence": LICENCE,
         "modality": {"0": "MRI"},
         "labels": {str(value): name for value, name in NAMES.items()},
         "numTraining": len(training),
@@ -73,8 +75,17 @@ def write_mni152(folder: Path) -> None:
 
 def _load(kind: str) -> Volume:
     """One of nilearn's maps (t1, gm, wm), cut to the left hemisphere."""
+    # nilearn itself is not imported: that takes seconds, and only its files are wanted.
+    package = find_spec("nilearn")
+    if package is None or package.origin is None:
+        raise InputError("demo: the scan ships with nilearn; install it: pip install 'unetr[demo]'")
     name = f"mni_icbm152_{kind}_tal_nlin_sym_09a_converted.nii.gz"
-    image = nib.load(str(files("nilearn.datasets.data") / name))
+    path = Path(package.origin).parent / "datasets" / "data" / name
+    if not path.exists():
+        raise InputError(
+            f"{path}: is not there; install a nilearn that ships it: pip install -U 'unetr[demo]'"
+        )
+    image = nib.load(str(path))
     array = np.asanyarray(image.dataobj)
     # RAS from -98 mm at 1 mm: the midline is voxel 98, and voxels up to it are the left half.
     return Volume(array[None, :99], np.asarray(image.affine, np.float64), source=name)
