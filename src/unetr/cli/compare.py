@@ -27,7 +27,7 @@ def compare(
         bool, typer.Option("--json", help="All metrics as one JSON document on stdout.")
     ] = False,
 ) -> None:
-    """Say what differs between evaluations of the same cases, and whether by chance.
+    """Compare evaluations of the same cases: change or chance?
 
     Example: unetr compare scores_before scores_after
     """

@@ -28,13 +28,14 @@ _WORST = 3
 
 
 def write_evaluation(
-    folder: Path, evaluation: Evaluation, extra: Mapping[str, Any] | None = None
+    folder: str | Path, evaluation: Evaluation, extra: Mapping[str, Any] | None = None
 ) -> None:
     """Writes summary.json, which has `extra` too, and cases.csv, a row per case and structure.
 
     Raises:
         InputError: the folder cannot be written to, or the disk is full.
     """
+    folder = Path(folder)
     with written_whole(folder / CASES) as part, part.open("w", newline="") as file:
         table = csv.writer(file)
         table.writerow(["case", "label", "name", *evaluation.metrics])

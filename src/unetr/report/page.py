@@ -60,7 +60,7 @@ class CaseRow:
 
 
 def write_report(
-    path: Path,
+    path: str | Path,
     evaluation: Evaluation,
     title: str = "Segmentation report",
     notes: Sequence[str] = (),
@@ -97,7 +97,7 @@ def write_report(
         version=version("unetr"),
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     )
-    with written_whole(path) as part:
+    with written_whole(Path(path)) as part:
         part.write_text(text, encoding="utf-8")
 
 
