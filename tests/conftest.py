@@ -1,10 +1,15 @@
 """What all tests share: where real scans lie, and how hard hypothesis tries."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+# Where the tests run in the background, Ctrl-C is ignored, and would be by the processes that they
+# start to interrupt them.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # torch and file work make single examples slow; a deadline would time the machine, not the code.
 _COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
