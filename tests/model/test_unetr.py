@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -107,6 +107,7 @@ def test_decoders_and_patches(decoder: Any, patch: Any) -> None:
         assert parameter.grad.abs().sum() > 0, name
 
 
+@settings(max_examples=30)  # each builds and runs a network; more shapes say little more
 @given(
     size=st.tuples(*[st.integers(1, 40)] * 3),
     patch=st.tuples(*[st.sampled_from([2, 4, 8, 16])] * 3),

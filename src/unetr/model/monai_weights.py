@@ -77,11 +77,16 @@ def import_monai(
     wanted = None if img_size is None else triple(img_size, "img_size")
     grid = _trained_grid(tokens, wanted)
     trained_size = [side * _PATCH for side in grid]
-    network = UNETR(**config, img_size=wanted or trained_size, num_heads=num_heads)
+    with torch.device("meta"):  # initial weights would be overwritten
+        network = UNETR(**config, img_size=wanted or trained_size, num_heads=num_heads)
     fresh = network.state_dict()
     perceptron = _PERCEPTRON in weights
     names = {key: _monai_name(key, config["skip_convolutions"], perceptron) for key in fresh}
-    found = {key: weights[name] for key, name in names.items() if name in weights}
+    found = {
+        key: weights[name].detach().to(torch.float32, copy=True)
+        for key, name in names.items()
+        if name in weights
+    }
     missing = [name for name in names.values() if name not in weights]
     projection = "transformer.embedding.projection.weight"
     if projection in found:
@@ -93,14 +98,15 @@ def import_monai(
     strange = [name for name in weights.keys() - set(names.values()) if not _SPARE.search(name)]
     other = [names[key] for key in found if found[key].shape != fresh[key].shape]
     _refuse(missing, other, sorted(strange), weights)
-    network.load_state_dict(found)
-    return network
+    network.load_state_dict(found, assign=True)
+    return network.requires_grad_()
 
 
 def export_monai(model: UNETR, proj_type: ProjType = "conv") -> dict[str, Tensor]:
     """The state dict with which MONAI's `UNETR(..., proj_type=proj_type)` computes the same.
 
-    It loads strictly into MONAI 1.4 to 1.6.1; for others, with `strict=False`.
+    It loads strictly into MONAI 1.6.1; into others with `strict=False`, because some have weights
+    without use.
 
     Raises:
         InputError: a network that MONAI's class cannot be, such as other skip layers than
@@ -120,7 +126,7 @@ def export_monai(model: UNETR, proj_type: ProjType = "conv") -> dict[str, Tensor
             value = value.unflatten(1, (_PATCH, _PATCH, _PATCH, -1)).permute(0, 4, 1, 2, 3)
         exported[name] = value.detach().clone()
     for block in range(model.num_layers):
-        # MONAI 1.4 to 1.6.1 builds this norm without using it, and asks for it when loading.
+        # MONAI 1.6.1 builds this norm without using it, and asks for it when loading.
         norm = f"vit.blocks.{block}.norm_cross_attn"
         exported[f"{norm}.weight"] = torch.ones(model.config["hidden_size"])
         exported[f"{norm}.bias"] = torch.zeros(model.config["hidden_size"])
