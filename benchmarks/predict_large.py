@@ -18,38 +18,46 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-SIZE, SPACING_MM = (512, 512, 1000), (0.8, 0.8, 1.0)
+SPACING_MM = (0.8, 0.8, 1.0)
 
 
 def main() -> None:
     """Writes scan and model, predicts, prints time and peak memory."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--max-memory", type=float, default=6.0)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        subprocess.run([sys.executable, __file__, "--write", str(folder)], check=True)
-        out = folder / "labels.nii.gz"
-        command = [str(Path(sys.executable).parent / "unetr"), "predict"]
-        command += [str(folder / "model.safetensors"), str(folder / "scan.nii.gz"), "-o", str(out)]
-        command += ["--max-memory", str(options.max_memory)]
-        start = time.perf_counter()
-        process = subprocess.Popen(command)
-        _, status, usage = os.wait4(process.pid, 0)
-        elapsed = time.perf_counter() - start
-        if os.waitstatus_to_exitcode(status):
-            raise SystemExit("prediction failed")
-        record = json.loads((folder / "labels.manifest.json").read_text())
-        shape = "x".join(map(str, nib.load(out).shape))
-        peak = usage.ru_maxrss * 1024 / 1e9
-        print(f"{shape} voxels, --max-memory {options.max_memory:g}: {elapsed:.0f} s, ", end="")
-        print(f"peak {peak:.2f} GB, {record['engine']} {record['precision']}")
-        print(f"seconds per step: {record['cases']['scan']['seconds']}")
-        if peak >= options.max_memory:
-            raise SystemExit("more memory than allowed")
+        seconds, peak, record = predicted(Path(temporary), 1000, options.max_memory)
+    print(
+        f"512 x 512 x 1000 voxels, --max-memory {options.max_memory:g}: {seconds:.0f} s, ", end=""
+    )
+    print(f"peak {peak:.2f} GB, {record['engine']} {record['precision']}")
+    print(f"seconds per step: {record['cases']['scan']['seconds']}")
+    if peak >= options.max_memory:
+        raise SystemExit("more memory than allowed")
 
 
-def write(folder: Path) -> None:
+def predicted(folder: Path, planes: int, max_memory_gb: float) -> tuple[float, float, dict]:
+    """Seconds, peak GB and the manifest of a scan's prediction in a process of its own."""
+    subprocess.run([sys.executable, __file__, "--write", str(folder), str(planes)], check=True)
+    out = folder / "labels.nii.gz"
+    command = [str(Path(sys.executable).parent / "unetr"), "--quiet", "predict"]
+    command += [str(folder / "model.safetensors"), str(folder / "scan.nii.gz"), "-o", str(out)]
+    command += ["--max-memory", str(max_memory_gb)]
+    began = time.perf_counter()
+    process = subprocess.Popen(command)
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - began
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit("prediction failed")
+    if nib.load(out).shape != (512, 512, planes):
+        raise SystemExit("the labels are not on the scan's grid")
+    record = json.loads((folder / "labels.manifest.json").read_text())
+    return seconds, usage.ru_maxrss * 1024 / 1e9, record
+
+
+def write(folder: Path, planes: int) -> None:
     """The scan, an elliptic body of 340 x 250 mm in air with noise, and the model."""
     import torch
 
@@ -58,14 +66,11 @@ def write(folder: Path) -> None:
     from unetr.model import UNETR
 
     random = np.random.default_rng(0)
-    x, y = (
-        (np.arange(n) - (n - 1) / 2) * mm for n, mm in zip(SIZE[:2], SPACING_MM[:2], strict=True)
-    )
+    x, y = ((np.arange(512) - 255.5) * mm for mm in SPACING_MM[:2])
     body = (x[:, None] / 170) ** 2 + (y / 125) ** 2 < 1
-    scan = np.full(SIZE, -1000, np.int16)
-    for z in range(SIZE[2]):
-        plane = np.where(body, 40, -1000) + random.normal(0, 12, SIZE[:2])
-        scan[..., z] = np.rint(plane)
+    scan = np.full((512, 512, planes), -1000, np.int16)
+    for z in range(planes):
+        scan[..., z] = np.rint(np.where(body, 40, -1000) + random.normal(0, 12, body.shape))
     affine = np.diag([*SPACING_MM, 1.0])
     nib.save(nib.Nifti1Image(scan, affine), folder / "scan.nii.gz")
 
@@ -84,6 +89,6 @@ def write(folder: Path) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--write"]:
-        write(Path(sys.argv[2]))
+        write(Path(sys.argv[2]), int(sys.argv[3]))
     else:
         main()

@@ -1,0 +1,133 @@
+"""Accuracy under one budget: networks trained by the same command, scored on cases they never saw.
+
+Every row is `unetr train` with the same data, plan, sampling, augmentation and minutes, then
+`unetr predict` of the fold's validation cases with and without mirroring, and `unetr evaluate` on
+the scans' own grid. Cases of all folds are scored together, each by the model that never saw it.
+Intervals are bootstrapped over cases; differences are paired, against the first network.
+
+Runs are kept in --out, and what is finished there is not done again: it may be stopped and started.
+
+    python benchmarks/accuracy.py [--data DATASET] [--networks paper auto dynunet] [--folds 0]
+        [--minutes 60] [--out FOLDER]
+"""
+
+import argparse
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from unetr.checkpoint.header import read_header
+from unetr.data.dataset import open_dataset
+from unetr.evaluation.comparison import wilcoxon_p
+from unetr.evaluation.statistics import bootstrap_interval
+
+# What `unetr train` is told. The paper's network is the plain UNETR at the paper's patch of 16.
+NETWORKS = {
+    "auto": [],
+    "paper": ["--set", "network.stem=false", "--set", "data.token_voxels=[16,16,16]"],
+    "modern": ["--network", "unetr-modern"],
+    "dynunet": ["--network", "dynunet"],
+    "segresnet": ["--network", "segresnet"],
+    "swinunetr": ["--network", "swinunetr"],
+}
+
+
+def main() -> None:
+    """Trains what is missing, then prints a row per network and way of predicting."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--networks", nargs="+", default=["auto", "dynunet", "paper"],
+                        choices=list(NETWORKS))  # fmt: skip
+    parser.add_argument("--folds", nargs="+", type=int, default=[0])
+    parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--out", type=Path, default=Path("accuracy"))
+    options = parser.parse_args()
+    data = options.data or Path(os.environ.get("UNETR_TEST_DATA", "")) / "hippocampus"
+    for fold in options.folds:
+        for network in options.networks:
+            run = run_folder(options, data, network, fold)
+            train(data, run, network, fold, options.minutes)
+            for mirrored in (False, True):
+                score(data, run, mirrored)
+    print(f"{data.name}, {options.minutes:g} minutes a run, folds {options.folds}\n")
+    print("| network | mirrored | n | Dice | by structure | HD95 mm | undefined | less than "
+          f"{options.networks[0]} by | p |\n|---|---|---|---|---|---|---|---|---|")  # fmt: skip
+    for network in options.networks:
+        for mirrored in (False, True):
+            print(row(options, data, network, mirrored), flush=True)
+
+
+def train(data: Path, run: Path, network: str, fold: int, minutes: float) -> None:
+    """A run, begun or continued; a finished one says so by its report."""
+    if (run / "validation" / "report.html").exists():
+        return
+    command = ["train", str(data), "-o", str(run), "--fold", str(fold), "--resume"]
+    unetr([*command, "--max-minutes", str(minutes), *NETWORKS[network]])
+
+
+def score(data: Path, run: Path, mirrored: bool) -> None:
+    """Predicts the run's validation cases and evaluates them."""
+    predictions, scores = (run / f"{what}{'-tta' * mirrored}" for what in ("labels", "scores"))
+    if (scores / "cases.csv").exists():
+        return
+    unseen = set(read_header(run / "model.safetensors").provenance["validation"])
+    cases = [case for case in open_dataset(data).cases if case.name in unseen]
+    # Several channels lie beside each other: naming the first names the scan.
+    scans = [str(case.images[0]) for case in cases]
+    engine = ["--engine", "torch", "--precision", "fp32"]
+    unetr(["predict", str(run), *scans, "-o", str(predictions), *engine, *["--tta"] * mirrored])
+    unetr(["evaluate", str(predictions), str(data), "-o", str(scores)])
+
+
+def row(options: argparse.Namespace, data: Path, network: str, mirrored: bool) -> str:
+    """Means over cases and structures, and the paired difference with the first network."""
+    dice, names = values(options, data, network, mirrored, "dice")
+    hd95, _ = values(options, data, network, mirrored, "hd95_mm")
+    low, high = bootstrap_interval(dice) or (np.nan, np.nan)
+    parts = ", ".join(
+        f"{name} {mean:.3f}" for name, mean in zip(names, np.nanmean(dice, axis=0), strict=True)
+    )
+    difference = "| "
+    if network != options.networks[0]:
+        first, _ = values(options, data, options.networks[0], mirrored, "dice")
+        change = np.nanmean(dice, axis=1) - np.nanmean(first, axis=1)
+        least, most = bootstrap_interval(change[:, None]) or (np.nan, np.nan)
+        difference = f"{change.mean():+.4f} [{least:+.4f}, {most:+.4f}] | {wilcoxon_p(change):.2g}"
+    return (f"| {network} | {'yes' if mirrored else 'no'} | {len(dice)} "
+            f"| {np.nanmean(dice):.4f} [{low:.4f}, {high:.4f}] | {parts} "
+            f"| {np.nanmean(hd95):.2f} | {np.isnan(hd95).sum()} | {difference} |")  # fmt: skip
+
+
+def values(
+    options: argparse.Namespace, data: Path, network: str, mirrored: bool, metric: str
+) -> tuple[np.ndarray, list[str]]:
+    """(cases, structures), nan where undefined, over all folds; and the structures' names."""
+    found: dict[str, dict[str, float]] = {}
+    for fold in options.folds:
+        file = run_folder(options, data, network, fold) / f"scores{'-tta' * mirrored}" / "cases.csv"
+        with file.open(newline="") as lines:
+            for line in csv.DictReader(lines):
+                value = float(line[metric] or "nan")
+                found.setdefault(line["case"], {})[line["name"]] = value
+    names = list(dict.fromkeys(name for one in found.values() for name in one))
+    rows = [[found[case].get(name, np.nan) for name in names] for case in sorted(found)]
+    return np.array(rows), names
+
+
+def run_folder(options: argparse.Namespace, data: Path, network: str, fold: int) -> Path:
+    return options.out / data.name / f"{network}-{options.minutes:g}" / f"fold_{fold}"
+
+
+def unetr(words: list[str]) -> None:
+    """The command, as a user types it."""
+    done = subprocess.run([str(Path(sys.executable).parent / "unetr"), "--quiet", *words])
+    if done.returncode:
+        sys.exit(f"failed: unetr {' '.join(words)}")
+
+
+if __name__ == "__main__":
+    main()
