@@ -197,7 +197,7 @@ def main() -> None:
     print(f"torch {torch.__version__}, MONAI {monai_version}, one thread\n")
     print("| patch | what | unetr ms | MONAI ms | ratio |")
     print("|---|---|---|---|---|")
-    for patch in arguments.patch or [[96, 96, 96], [40, 56, 40]]:
+    for patch in arguments.patch or [[96, 96, 96], [32, 48, 32]]:
         size = (patch[0], patch[1], patch[2])
         case, plan = made_case(size), made_plan(size)
         side = " x ".join(map(str, size))

@@ -69,3 +69,17 @@ def answer(request: BaseHTTPRequestHandler, archive: Archive) -> None:
     stop = start + archive.breaks.pop(0) if archive.breaks else total
     request.wfile.write(archive.content[start:stop])
     request.close_connection = True
+
+
+class Told:
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.last: dict[str, tuple[int, int | None]] = {}
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
+
+    def moved(self, what: str, done: int, total: int | None) -> None:
+        self.last[what] = (done, total)

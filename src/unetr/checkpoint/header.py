@@ -18,6 +18,7 @@ FORMAT_VERSION = 1
 METADATA_KEY = "unetr"
 # safetensors itself refuses longer headers; a foreign file's first bytes give absurd lengths.
 _LONGEST_HEADER = 100_000_000
+_SHIPPED = Path(__file__).with_name("pretrained")
 
 
 class NetworkConfig(BaseModel):
@@ -75,13 +76,27 @@ def parse_header(text: str, source: str) -> Header:
         raise InputError(f"{source}: header field {field}: {first['msg']}") from None
 
 
+def shipped_models() -> dict[str, Path]:
+    """The models that come with the package, by the name that stands for each."""
+    return {file.stem: file for file in sorted(_SHIPPED.glob("*.safetensors"))}
+
+
+def model_file(path: str | Path) -> Path:
+    """The file that a path stands for: itself, the model of a run folder, or, where nothing of that
+    name is there, the model that comes with the package."""
+    path = Path(path)
+    if path.is_dir():
+        return path / "model.safetensors"
+    return path if path.exists() else shipped_models().get(str(path), path)
+
+
 def read_header(path: str | Path) -> Header:
-    """Reads the header of a model file without its weights.
+    """Reads the header of a model file without its weights; `path` as `model_file` takes it.
 
     Raises:
         InputError: not there, not a model file, truncated, or of another format version.
     """
-    path = Path(path)
+    path = model_file(path)
     table = _read_table(path)
     metadata = table.get("__metadata__")
     if not isinstance(metadata, dict) or METADATA_KEY not in metadata:

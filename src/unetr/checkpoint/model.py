@@ -14,6 +14,7 @@ from unetr.checkpoint.header import (
     METADATA_KEY,
     Header,
     NetworkConfig,
+    model_file,
     read_header,
 )
 from unetr.checkpoint.networks import build_network
@@ -54,8 +55,11 @@ class Model:
         )
 
 
-def save_model(path: str | Path, model: Model) -> None:
+def save_model(path: str | Path, model: Model, half: bool = False) -> None:
     """Writes one safetensors file, whole or not at all.
+
+    Args:
+        half: Weights in float16, for a file of half the size; they are float32 again when loaded.
 
     Raises:
         InputError: the folder cannot be written to, or the disk is full.
@@ -63,6 +67,8 @@ def save_model(path: str | Path, model: Model) -> None:
     metadata = {METADATA_KEY: model.header.to_json()}
     state, first = model.network.state_dict(), first_names(model.network)
     weights = {key: value.contiguous() for key, value in state.items() if first[key] == key}
+    if half:
+        weights = {key: _as(value, torch.float32, torch.float16) for key, value in weights.items()}
     with written_whole(Path(path)) as part:
         try:
             save_file(weights, part, metadata)
@@ -76,19 +82,19 @@ def save_model(path: str | Path, model: Model) -> None:
 def load_model(path: str | Path, device: str | torch.device = "cpu") -> Model:
     """Reads a model file: network in evaluation mode on `device`, its plan and provenance.
 
-    A run folder stands for the `model.safetensors` in it.
+    A run folder stands for the `model.safetensors` in it, and the name of a model that comes with
+    the package for that one.
 
     Raises:
         InputError: missing, truncated, foreign or pickled file, unknown format version, or weights
             that are not those of the network the header names.
     """
-    path = Path(path)
-    if path.is_dir():
-        path = path / "model.safetensors"
+    path = model_file(path)
     header = read_header(path)
     network = _without_initialisation(header.network)
     try:
-        weights = load_file(path, device=str(device))
+        stored = load_file(path, device=str(device))
+        weights = {key: _as(value, torch.float16, torch.float32) for key, value in stored.items()}
         for key, original in first_names(network).items():
             if original in weights:
                 weights.setdefault(key, weights[original])
@@ -106,6 +112,11 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> Model:
         name=header.network.name,
         config=header.network.config,
     )
+
+
+def _as(tensor: torch.Tensor, old: torch.dtype, new: torch.dtype) -> torch.Tensor:
+    """In type `new` if it has type `old`, else as it is: integers stay integers."""
+    return tensor.to(new) if tensor.dtype == old else tensor
 
 
 def first_names(network: nn.Module) -> dict[str, str]:

@@ -17,7 +17,7 @@ _TOLD = {
 
 
 def info(
-    model: Annotated[Path, typer.Argument(help="A model file or a run folder.")],
+    model: Annotated[Path, typer.Argument(help="A model file, a run folder, or hippocampus.")],
     as_json: Annotated[bool, typer.Option("--json", help="All of the header as JSON.")] = False,
     card: Annotated[bool, typer.Option("--card", help="A model card in Markdown.")] = False,
 ) -> None:
@@ -28,9 +28,9 @@ def info(
 
     Example: unetr info run/model.safetensors
     """
-    from unetr.checkpoint.header import read_header
+    from unetr.checkpoint.header import model_file, read_header
 
-    path = model / "model.safetensors" if model.is_dir() else model
+    path = model_file(model)
     header = read_header(path)
     if as_json:
         typer.echo(header.model_dump_json(indent=2))

@@ -48,8 +48,8 @@ def predict(
         list[Path],
         typer.Argument(
             metavar="MODEL... INPUT...",
-            help="Model files or run folders (several are averaged), then scans, folders of scans "
-            "or data sets.",
+            help="Model files, run folders or hippocampus, the model that comes with the package "
+            "(several are averaged); then scans, folders of scans or data sets.",
         ),
     ],
     out: Annotated[Path, typer.Option("-o", "--out", help="A file for one scan, or a folder.")],
@@ -168,9 +168,11 @@ def split(paths: "list[Path]") -> "tuple[list[Path], list[Path]]":
 
 
 def _is_model(path: "Path") -> bool:
+    from unetr.checkpoint.header import model_file
+
     if path.is_dir():
         return any((path / f"model{suffix}").exists() for suffix in MODEL_SUFFIXES[:3])
-    return path.suffix in MODEL_SUFFIXES
+    return path.suffix in MODEL_SUFFIXES or model_file(path) != path
 
 
 def _is_run(path: "Path") -> bool:

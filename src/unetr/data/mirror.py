@@ -1,4 +1,4 @@
-"""Which labels a flip would exchange, such as the right and the left kidney."""
+"""Which labels a flip from left to right would exchange, such as the two kidneys."""
 
 import re
 from collections.abc import Sequence
@@ -10,21 +10,14 @@ from jaxtyping import Float
 from unetr.data.facts import CaseFacts
 from unetr.data.plan import Label
 
-_SIDES = tuple(
-    re.compile(rf"(?i)(?<![a-z])({words})(?![a-z])")
-    for words in (
-        "left|right|links|rechts|lt|rt|[lr]",
-        "anterior|posterior|ventral|dorsal|front|back",
-        "superior|inferior|cranial|caudal|upper|lower",
-    )
-)
+_SIDE = re.compile(r"(?i)(?<![a-z])(left|right|links|rechts|lt|rt|[lr])(?![a-z])")
 
 _LEAST_AGREEING = 0.75
 
 
-def sided_axes(name: str) -> tuple[int, ...]:
-    """Axes (x, y, z) along which a label's name says a side, such as left, anterior or upper."""
-    return tuple(axis for axis, side in enumerate(_SIDES) if side.search(name))
+def names_a_side(name: str) -> bool:
+    """Whether a label's name says left or right."""
+    return bool(_SIDE.search(name))
 
 
 def mirror_twins(

@@ -3,7 +3,7 @@
 from unetr.data.cases import Dataset
 from unetr.data.facts import AIR_HU, Triple
 from unetr.data.fingerprint import ChannelStatistics, CropStatistics, Fingerprint
-from unetr.data.mirror import sided_axes
+from unetr.data.mirror import names_a_side
 from unetr.data.plan import Crop, Normalisation, Plan
 from unetr.data.resolution import LARGEST_TOKEN, choose_patch, choose_spacing, voxel_budget
 from unetr.errors import InputError
@@ -154,20 +154,18 @@ def _normalisation_reason(channel: ChannelStatistics, chosen: Normalisation) -> 
 
 
 def _choose_mirrors(fingerprint: Fingerprint) -> tuple[tuple[int, ...], str]:
-    """Flips along an axis are harmful where they would turn one label into another."""
+    """Left to right, unless that would turn one label into another.
+
+    Bodies are alike on both sides, and never upside down or back to front: a network that learns
+    such views, too, learns what it is for more slowly.
+    """
     names = {label.id: label.name for label in fingerprint.labels}
-    reasons = {}
-    for axis, sides in enumerate(("left-right", "front-back", "up-down")):
-        # Bodies are symmetric from left to right alone.
-        twins = fingerprint.mirror_twins if axis == 0 else ()
-        sided = [name for name in names.values() if axis in sided_axes(name)]
-        if twins:
-            a, b = twins[0]
-            also = f" (and {len(twins) - 1} more pairs)" if len(twins) > 1 else ""
-            reasons[axis] = f"{sides}: '{names[a]}' and '{names[b]}'{also} lie mirrored"
-        elif sided:
-            reasons[axis] = f"{sides}: '{sided[0]}' names a side"
-    if not reasons:
-        return (0, 1, 2), "all: no two labels lie mirrored to each other, none names a side"
-    kept = tuple(axis for axis in range(3) if axis not in reasons)
-    return kept, f"not {'; not '.join(reasons.values())}; a flip would exchange the sides"
+    sided = [name for name in names.values() if names_a_side(name)]
+    if twins := fingerprint.mirror_twins:
+        a, b = twins[0]
+        also = f" (and {len(twins) - 1} more pairs)" if len(twins) > 1 else ""
+        why = f"'{names[a]}' and '{names[b]}'{also} lie mirrored"
+        return (), f"none: {why}, and a flip would exchange the sides"
+    if sided:
+        return (), f"none: '{sided[0]}' names a side, and a flip would exchange the sides"
+    return (0,), "left-right: no two labels lie mirrored to each other, none names a side"

@@ -99,13 +99,14 @@ def choose_patch(
 ) -> tuple[Size, Size, str]:
     """Patch and token size in voxels, and why the patch is what it is.
 
-    The patch starts as the median scan rounded up to whole tokens. While it is over the budget, its
+    The patch starts as the median scan rounded down to whole tokens: rounded up, it would mostly
+    hold padding at its borders, which costs as much as anatomy. While it is over the budget, its
     longest side in mm loses a token, so that it nears a cube in the patient. `limit` says in words
     what the budget comes from.
     """
     size = [max(1, math.ceil(e / s - 0.01)) for e, s in zip(extent_mm, spacing_mm, strict=True)]
     token = _tokens(size, spacing_mm)
-    patch = [math.ceil(n / t) * t for n, t in zip(size, token, strict=True)]
+    patch = [max(1, n // t) * t for n, t in zip(size, token, strict=True)]
     whole = list(patch)
     while math.prod(patch) > budget:
         able = [axis for axis in range(3) if patch[axis] > 2 * token[axis]]
@@ -116,7 +117,7 @@ def choose_patch(
     token = [min(a, b) for a, b in zip(token, _tokens(patch, spacing_mm), strict=True)]
     mm = " x ".join(f"{n * s:.0f}" for n, s in zip(patch, spacing_mm, strict=True))
     if patch == whole:
-        reason = f"covers the median scan whole ({' x '.join(map(str, size))} voxels): {mm} mm"
+        reason = f"the median scan ({' x '.join(map(str, size))} voxels) in whole tokens: {mm} mm"
     else:
         reason = (
             f"as much of the median scan ({' x '.join(map(str, size))} voxels) "

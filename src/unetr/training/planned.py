@@ -18,6 +18,7 @@ PLANNED = (
     "image_order",
     "overlap",
     "blend",
+    "mirror_axes",
 )
 
 

@@ -40,6 +40,7 @@ class Data(_Section):
     image_order: tuple[Order, Order, Order] | None = None
     overlap: float | None = None
     blend: Literal["gaussian", "constant"] | None = None
+    mirror_axes: tuple[int, ...] | None = None
     normalisation: Literal["plan", "window", "foreground", "zscore", "zscore-nonzero"] = "plan"
     window_hu: tuple[float, float] = (-1000.0, 1000.0)
     patch_limit_voxels: int = Field(default=96**3, ge=512)
