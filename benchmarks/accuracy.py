@@ -50,7 +50,7 @@ def main() -> None:
     for fold in options.folds:
         for network in options.networks:
             run = run_folder(options, data, network, fold)
-            train(data, run, network, fold, options.minutes)
+            train(data, run, NETWORKS[network], fold, options.minutes)
             for mirrored in (False, True):
                 score(data, run, mirrored)
     print(f"{data.name}, {options.minutes:g} minutes a run, folds {options.folds}\n")
@@ -61,12 +61,12 @@ def main() -> None:
             print(row(options, data, network, mirrored), flush=True)
 
 
-def train(data: Path, run: Path, network: str, fold: int, minutes: float) -> None:
+def train(data: Path, run: Path, words: list[str], fold: int, minutes: float) -> None:
     """A run, begun or continued; a finished one says so by its report."""
     if (run / "validation" / "report.html").exists():
         return
     command = ["train", str(data), "-o", str(run), "--fold", str(fold), "--resume"]
-    unetr([*command, "--max-minutes", str(minutes), *NETWORKS[network]])
+    unetr([*command, "--max-minutes", str(minutes), *words])
 
 
 def score(data: Path, run: Path, mirrored: bool) -> None:
@@ -105,11 +105,17 @@ def row(options: argparse.Namespace, data: Path, network: str, mirrored: bool) -
 def values(
     options: argparse.Namespace, data: Path, network: str, mirrored: bool, metric: str
 ) -> tuple[np.ndarray, list[str]]:
-    """(cases, structures), nan where undefined, over all folds; and the structures' names."""
+    """See `values_of`; of all folds."""
+    scores = f"scores{'-tta' * mirrored}"
+    runs = [run_folder(options, data, network, fold) for fold in options.folds]
+    return values_of([run / scores for run in runs], metric)
+
+
+def values_of(folders: list[Path], metric: str) -> tuple[np.ndarray, list[str]]:
+    """(cases, structures), nan where undefined, of several reports; and the structures' names."""
     found: dict[str, dict[str, float]] = {}
-    for fold in options.folds:
-        file = run_folder(options, data, network, fold) / f"scores{'-tta' * mirrored}" / "cases.csv"
-        with file.open(newline="") as lines:
+    for folder in folders:
+        with (folder / "cases.csv").open(newline="") as lines:
             for line in csv.DictReader(lines):
                 value = float(line[metric] or "nan")
                 found.setdefault(line["case"], {})[line["name"]] = value

@@ -1,0 +1,87 @@
+"""What `auto` gains and loses by each of its choices: one change at a time, the same minutes.
+
+Every row is `unetr train` on fold 1 of the data set with one setting changed, scored on that fold's
+validation cases on the scans' own grid. Fold 1 is where choices are made; figures reported for
+`auto` elsewhere come from fold 0, which no choice was made on. Losing rows stay in.
+
+Runs are kept in --out, and finished ones are not done again.
+
+    python benchmarks/ablation.py [--data DATASET] [--minutes 10] [--rows NAME ...] [--out FOLDER]
+"""
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+from accuracy import train, values_of
+from unetr.evaluation.comparison import wilcoxon_p
+from unetr.evaluation.statistics import bootstrap_interval
+
+FOLD = 1
+# Each as `--set` takes it.
+ROWS: dict[str, list[str]] = {
+    "auto": [],
+    "no convolutional stem": ["network.stem=false"],
+    "no stem, learning rate 1e-3": ["network.stem=false", "training.lr=0.001"],
+    "learning rate 1e-3": ["training.lr=0.001"],
+    "learning rate 2e-3": ["training.lr=0.002"],
+    "learning rate 8e-3": ["training.lr=0.008"],
+    "patch that covers the scan, 40 x 56 x 40": ["data.patch_voxels=[40,56,40]"],
+    "flips along all axes": ["data.mirror_axes=[0,1,2]"],
+    "flips along x and z": ["data.mirror_axes=[0,2]"],
+    "token of 16": ["data.token_voxels=[16,16,16]"],
+    "token of 4": ["data.token_voxels=[4,4,4]"],
+    "twice the channels": ["network.feature_size=16"],
+    "half the transformer's width": ["network.hidden_size=128", "network.mlp_dim=512"],
+    "half the blocks": ["network.num_layers=4"],
+    "rotary blocks (unetr-modern)": ["network.name=unetr-modern"],
+    "deep supervision": ["network.deep_supervision=true"],
+    "batch of 1": ["training.batch=1"],
+    "batch of 4": ["training.batch=4"],
+    "no averaged weights": ["training.ema=0"],
+    "no rotation and scaling": ["augmentation.rotate_p=0", "augmentation.scale_p=0"],
+    "sums instead of squares in the Dice loss": ["loss.squared=false"],
+}
+
+
+def main() -> None:
+    """Trains what is missing; prints a row for each."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=list(ROWS), metavar="NAME")
+    parser.add_argument("--out", type=Path, default=Path("ablation"))
+    options = parser.parse_args()
+    data = options.data or Path(os.environ.get("UNETR_TEST_DATA", "")) / "hippocampus"
+    if not data.is_dir():
+        sys.exit(f"{data}: no such data set; give --data or set UNETR_TEST_DATA")
+    print(f"{data.name}, fold {FOLD}, {options.minutes:g} minutes a run\n")
+    print("| changed | steps | Dice | HD95 mm | against auto | p |\n|---|---|---|---|---|---|")
+    first = None
+    for name in dict.fromkeys(["auto", *options.rows]):
+        run = options.out / f"{name.replace(' ', '-')}-{options.minutes:g}"
+        settings = [word for setting in ROWS[name] for word in ("--set", setting)]
+        train(data, run, settings, FOLD, options.minutes)
+        dice, hd95 = (values_of([run / "validation"], metric)[0] for metric in ("dice", "hd95_mm"))
+        if first is None:
+            first, difference = dice, "| "
+        else:
+            change = dice.mean(axis=1) - first.mean(axis=1)
+            low, high = bootstrap_interval(change[:, None]) or (0.0, 0.0)
+            difference = (
+                f"{change.mean():+.4f} [{low:+.4f}, {high:+.4f}] | {wilcoxon_p(change):.2g}"
+            )
+        print(f"| {name} | {steps(run)} | {dice.mean():.4f} | {hd95.mean():.2f} | {difference} |",
+              flush=True)  # fmt: skip
+
+
+def steps(run: Path) -> int:
+    """Of the run's history."""
+    lines = (run / "history.jsonl").read_text().splitlines()
+    return max(json.loads(line)["step"] for line in lines)
+
+
+if __name__ == "__main__":
+    main()
