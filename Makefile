@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PYTEST_ARGS ?=
 
-.PHONY: demo test lint types bench clean
+.PHONY: demo test lint types bench docs clean
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -30,6 +30,10 @@ types: $(READY)
 
 bench: $(READY)
 	$(BIN)/python benchmarks/page.py
+
+docs: $(READY)
+	$(BIN)/python docs/make_recipes.py
+	$(BIN)/mkdocs build --strict
 
 clean:
 	rm -rf $(VENV)

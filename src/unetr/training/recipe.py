@@ -25,6 +25,12 @@ class Data(_Section):
     """What the plan takes from the recipe; fields left out are planned from the data set.
 
     Attributes:
+        spacing_mm: Distance between voxel centres on the network's grid, along x, y, z.
+        patch_voxels: Of what the network sees at once.
+        orientation: Where the axes point: three of L or R, A or P, I or S.
+        crop: A `kind` (`none`, `nonzero`, or `above` a `threshold`) and a `margin_mm`.
+        image_order: Interpolation along each axis: 0 nearest, 1 linear, 3 cubic.
+        blend: How overlapping windows are weighted.
         normalisation: `plan` leaves it to the plan; `window` clips to window_hu and maps it to
             [0, 1]; `foreground` does so with the data set's 5th and 95th foreground percentiles;
             `zscore` and `zscore-nonzero` take each scan's own mean and deviation.
@@ -34,33 +40,38 @@ class Data(_Section):
 
     spacing_mm: Triple | None = None
     patch_voxels: Size | None = None
-    token_voxels: Size | None = None
+    token_voxels: Size | None = Field(default=None, description="Of the network's own patches.")
     orientation: str | None = None
     crop: Crop | None = None
     image_order: tuple[Order, Order, Order] | None = None
-    overlap: float | None = None
+    overlap: float | None = Field(default=None, description="Share that windows have in common.")
     blend: Literal["gaussian", "constant"] | None = None
     mirror_axes: tuple[int, ...] | None = None
     normalisation: Literal["plan", "window", "foreground", "zscore", "zscore-nonzero"] = "plan"
-    window_hu: tuple[float, float] = (-1000.0, 1000.0)
-    patch_limit_voxels: int = Field(default=96**3, ge=512)
+    window_hu: tuple[float, float] = Field(default=(-1000.0, 1000.0), description="Of `window`.")
+    patch_limit_voxels: int = Field(default=96**3, ge=512, description="Of a planned patch.")
     regions: Literal["data-set", "brain-tumour"] = "data-set"
 
 
 class Network(_Section):
-    """The network. UNETR's sizes that are left out are chosen by tokens and machine."""
+    """The network. UNETR's sizes that are left out are chosen by the machine.
 
-    name: NetworkName = "unetr"
-    feature_size: int | None = None
-    hidden_size: int | None = None
-    mlp_dim: int | None = None
-    num_heads: int | None = None
-    num_layers: int | None = None
+    Attributes:
+        skip_layers: Blocks, counted from 1, whose outputs feed the decoder besides the last.
+        decoder: `unetr` is the paper's; `nup`, `pup` and `mla` are those of its ablation.
+    """
+
+    name: NetworkName = Field(default="unetr", description="`--network` overrules it.")
+    feature_size: int | None = Field(default=None, description="Channels at full resolution.")
+    hidden_size: int | None = Field(default=None, description="Width of the transformer.")
+    mlp_dim: int | None = Field(default=None, description="Width of its perceptrons.")
+    num_heads: int | None = Field(default=None, description="Heads of its attention.")
+    num_layers: int | None = Field(default=None, description="Number of its blocks.")
     skip_layers: tuple[int, ...] | None = None
     decoder: Literal["unetr", "nup", "pup", "mla"] = "unetr"
-    dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
-    deep_supervision: bool = False
-    stem: bool = False
+    dropout: float = Field(default=0.0, ge=0.0, lt=1.0, description="In the transformer.")
+    deep_supervision: bool = Field(default=False, description="Loss of coarser outputs, too.")
+    stem: bool = Field(default=False, description="Convolutions beside the transformer.")
 
 
 class Sampling(_Section):
@@ -78,14 +89,18 @@ class Sampling(_Section):
 
 
 class Augmentation(_Section):
-    """Each `*_p` is a probability per patch; sizes are the largest ones drawn.
+    """How patches are changed; sizes are the largest ones drawn.
 
     Attributes:
-        flip_p: Per axis. flip_axes `all` are the paper's three; `plan` those the plan allows.
+        *_p: Probability per patch.
+        flip_p: Probability per axis and patch.
+        flip_axes: `all` are the paper's three; `plan` those the plan allows.
         rot90_planes: Quarter turns in any plane, or in that of x and y alone.
         rotate_degrees: About each axis; on thick slices only in the plane of the slices.
         scale: 0.2 draws from 1/1.2 to 1.2.
         intensity_scale, intensity_shift: x becomes x (1 + s) + t with s, t drawn uniformly.
+        gamma, contrast, low_resolution: Exponent or factor, drawn between the two.
+        blur_voxels: Width of the Gaussian, drawn between the two.
     """
 
     flip_p: float = 0.0
@@ -105,7 +120,7 @@ class Augmentation(_Section):
     contrast_p: float = 0.0
     contrast: tuple[float, float] = (0.75, 1.25)
     noise_p: float = 0.0
-    noise: float = 0.1
+    noise: float = Field(default=0.1, description="Largest deviation, normalised intensities.")
     blur_p: float = 0.0
     blur_voxels: tuple[float, float] = (0.5, 1.0)
     low_resolution_p: float = 0.0
@@ -120,11 +135,11 @@ class Loss(_Section):
             is not predicted a Dice of 1.
     """
 
-    squared: bool = True
+    squared: bool = Field(default=True, description="Squares in Dice's denominator.")
     smooth: tuple[float, float] = (1e-5, 1e-5)
-    include_background: bool = True
-    dice_weight: float = 1.0
-    ce_weight: float = 1.0
+    include_background: bool = Field(default=True, description="Dice of the background, too.")
+    dice_weight: float = Field(default=1.0, description="Of the Dice.")
+    ce_weight: float = Field(default=1.0, description="Of the cross-entropy.")
 
 
 class Training(_Section):
@@ -135,15 +150,16 @@ class Training(_Section):
         batch: Patches of a step over all processes; left out, chosen by the machine.
         accumulate: Batches whose gradients are summed to one step.
         max_steps, max_minutes: The end, whichever comes first; the schedule follows the nearer.
-        warmup: Share of the run in which the learning rate rises.
+        warmup, schedule: In this share of the run the rate rises; then it follows the schedule.
+        precision: `auto` is bf16 or fp16 where the machine gains by it, else fp32.
         clip_norm: Largest norm of the gradient; 0 does not clip.
         ema: Decay of the averaged weights that are validated and kept; 0 keeps the last weights.
         save_steps: Also save every so many steps; 0 goes by save_minutes alone.
     """
 
-    optimizer: Literal["adamw"] = "adamw"
+    optimizer: Literal["adamw"] = Field(default="adamw", description="The only one.")
     lr: float | None = Field(default=None, gt=0)
-    weight_decay: float = Field(default=0.01, ge=0)
+    weight_decay: float = Field(default=0.01, ge=0, description="Of AdamW.")
     batch: int | None = Field(default=None, ge=1)
     accumulate: int = Field(default=1, ge=1)
     max_steps: int | None = Field(default=None, ge=1)
@@ -153,22 +169,22 @@ class Training(_Section):
     clip_norm: float = Field(default=0.0, ge=0)
     ema: float = Field(default=0.0, ge=0, lt=1)
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    seed: int = 0
-    log_steps: int = Field(default=10, ge=1)
-    save_minutes: float = Field(default=5.0, gt=0)
+    seed: int = Field(default=0, description="Of weights, patches, augmentation and dropout.")
+    log_steps: int = Field(default=10, ge=1, description="Steps between two lines of history.")
+    save_minutes: float = Field(default=5.0, gt=0, description="Between savings of the state.")
     save_steps: int = Field(default=0, ge=0)
 
 
 class Validation(_Section):
     """How often all validation cases are predicted: `times` in the run, the last at its end."""
 
-    times: int = Field(default=5, ge=1)
+    times: int = Field(default=5, ge=1, description="Fewer on the way where they take long.")
 
 
 class Recipe(_Section):
     """A whole training run's numbers."""
 
-    name: str
+    name: str = Field(description="What it is called in the run folder and the model.")
     data: Data = Data()
     network: Network = Network()
     sampling: Sampling = Sampling()
