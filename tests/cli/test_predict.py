@@ -4,6 +4,7 @@ import importlib.metadata
 import json
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import nibabel as nib
@@ -124,6 +125,12 @@ def test_one_failing_scan_gives_exit_1_and_a_summary(tmp_path, model, scan, unet
     code, _, err = unetr(*words)
     assert (code, err.count("\n")) == (0, 1)
     assert "already there; --overwrite predicts it again" in err
+    other = tmp_path / "other.safetensors"
+    other.write_bytes(model.read_bytes())
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        _, _, err = unetr("predict", other, *words[2:])
+    assert err.startswith(f"warning: good: already there, made by {model}, not by {other}; ")
 
 
 @pytest.mark.parametrize(
