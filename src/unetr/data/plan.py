@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     import unetr.image.volume
 
 
+# Label images that every tool reads hold two bytes a voxel.
+HIGHEST_LABEL = 65535
+
 # Interpolation: 0 nearest, 1 linear, 3 cubic.
 Order = Literal[0, 1, 3]
 
@@ -27,7 +30,7 @@ class _Strict(BaseModel):
 class Label(_Strict):
     """A structure: its value in label files and its name. The first label is the background."""
 
-    id: int = Field(ge=0, le=65535)
+    id: int = Field(ge=0, le=HIGHEST_LABEL)
     name: str
 
 
