@@ -65,8 +65,8 @@ def converted_openvino(model: Model) -> Path:
         return path
     converted = to_openvino(model)
     try:
-        # OpenVINO writes two files; the description appears last, when both are whole.
-        with written_whole(weights) as weights_part, written_whole(path) as part:
+        # What is opened last appears first: the weights, so that a description has them beside it.
+        with written_whole(path) as part, written_whole(weights) as weights_part:
             ov.serialize(converted, part, weights_part)
     except InputError as error:
         raise InputError(f"{error}; or use --engine torch, which needs no cache") from error
