@@ -32,7 +32,12 @@ def load_any(path: str | Path, device: str = "cpu") -> Model | Exported:
     path = Path(path)
     if path.is_dir() and not (path / "model.safetensors").exists():
         found = [path / name for name in ("model.onnx", "model.xml") if (path / name).exists()]
-        if len(found) != 1:
+        if len(found) > 1:
+            raise InputError(
+                f"{path}: holds both model.onnx and model.xml; name the one to use, such as "
+                f"{found[0]}"
+            )
+        if not found:
             raise InputError(f"{path}: a folder without model.safetensors, model.onnx or model.xml")
         path = found[0]
     if path.suffix not in (".onnx", ".xml"):
