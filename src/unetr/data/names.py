@@ -115,8 +115,11 @@ def scan_labels(files: list[Path]) -> tuple[Label, ...]:
         except InputError as error:
             return error
 
-    with ThreadPoolExecutor(2) as pool:
+    pool = ThreadPoolExecutor(2)
+    try:
         found = list(pool.map(values, files))
+    finally:
+        pool.shutdown(cancel_futures=True)
     ids: set[int] = set()
     for path, result in zip(files, found, strict=True):
         if isinstance(result, set):
