@@ -144,7 +144,23 @@ def test_unknown_version_and_broken_headers(tmp_path, model):
         "header field network": lambda h: h.pop("network"),
         "network 'resnet' is not known": lambda h: h["network"].update(name="resnet"),
         "configuration does not fit": lambda h: h["network"]["config"].update(depth=3),
-        "weights do not fit": lambda h: h["network"]["config"].update(out_channels=4),
+        "weights do not fit": lambda h: h["network"]["config"].update(init_filters=16),
+        "out_channels: 4, but the plan is for 3": lambda h: h["network"]["config"].update(
+            out_channels=4
+        ),
+        "in_channels: 1, but the plan is for 2": lambda h: h["plan"].update(
+            channels=["T1", "T2"], normalisation=2 * h["plan"]["normalisation"]
+        ),
+        "plan.mirror_axes.0: Input should be less": lambda h: h["plan"].update(mirror_axes=[5]),
+        r"plan: Value error, mirror_axes repeat: \[1, 1\]": lambda h: h["plan"].update(
+            mirror_axes=[1, 1]
+        ),
+        "plan.patch_voxels.1: Input should be greater": lambda h: h["plan"].update(
+            patch_voxels=[16, 0, 16]
+        ),
+        "plan.token_voxels.2: Input should be greater": lambda h: h["plan"].update(
+            token_voxels=[16, 16, -1]
+        ),
     }
     for message, change in changes.items():
         path = tmp_path / "m.safetensors"

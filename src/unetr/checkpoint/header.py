@@ -69,11 +69,26 @@ def parse_header(text: str, source: str) -> Header:
             f"version {FORMAT_VERSION}; use the unetr that wrote it or a newer one"
         )
     try:
-        return Header.model_validate(content)
+        header = Header.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
         raise InputError(f"{source}: header field {field}: {first['msg']}") from None
+    _check_sizes(header, source)
+    return header
+
+
+def _check_sizes(header: Header, source: str) -> None:
+    """Refuses a plan that is not for this network."""
+    plan = header.plan
+    planned = {"in_channels": len(plan.channels), "out_channels": plan.out_channels}
+    for field, wanted in planned.items():
+        found = header.network.config.get(field, wanted)
+        if found != wanted:
+            raise InputError(
+                f"{source}: header field network.config.{field}: {found}, but the plan is for "
+                f"{wanted}; take the plan and the network of one training"
+            )
 
 
 def shipped_models() -> dict[str, Path]:
