@@ -97,12 +97,12 @@ def shipped_models() -> dict[str, Path]:
 
 
 def model_file(path: str | Path) -> Path:
-    """The file that a path stands for: itself, the model of a run folder, or, where nothing of that
-    name is there, the model that comes with the package."""
+    """The file that a path stands for: itself, the model of a run folder, or, where there is no
+    model of that name, the one that comes with the package."""
     path = Path(path)
-    if path.is_dir():
-        return path / "model.safetensors"
-    return path if path.exists() else shipped_models().get(str(path), path)
+    file = path / "model.safetensors" if path.is_dir() else path
+    # A folder may be named like a shipped model because it holds scans for it.
+    return file if file.exists() else shipped_models().get(str(path), file)
 
 
 def read_header(path: str | Path) -> Header:

@@ -155,7 +155,8 @@ def split(paths: "list[Path]") -> "tuple[list[Path], list[Path]]":
     """
     from unetr.errors import InputError
 
-    count = next((i for i, path in enumerate(paths) if not _is_model(path)), len(paths))
+    others = enumerate(paths[1:], 1) if _hides_shipped(paths[0]) else enumerate(paths)
+    count = next((i for i, path in others if not _is_model(path)), len(paths))
     models, inputs = paths[:count], paths[count:]
     if not models:
         raise InputError(f"{paths[0]}: {_not_a_model(paths[0])}")
@@ -177,6 +178,13 @@ def _is_model(path: "Path") -> bool:
     if path.is_dir():
         return any((path / f"model{suffix}").exists() for suffix in MODEL_SUFFIXES[:3])
     return path.suffix in MODEL_SUFFIXES or model_file(path) != path
+
+
+def _hides_shipped(path: "Path") -> bool:
+    """Whether a folder without a model is named like one that comes with the package."""
+    from unetr.checkpoint.header import model_file
+
+    return path.is_dir() and not _is_run(path) and model_file(path).exists()
 
 
 def _is_run(path: "Path") -> bool:
