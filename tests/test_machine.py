@@ -1,4 +1,4 @@
-"""Free memory: what containers and batch systems leave of the machine's."""
+"""Free memory: what containers and batch systems leave of the machine's; sizes in words."""
 
 from pathlib import Path
 
@@ -22,6 +22,11 @@ def limit(folder: Path, bytes_: int | str, used: int, cache: int = 0) -> None:
     (folder / "memory.max").write_text(f"{bytes_}\n")
     (folder / "memory.current").write_text(f"{used}\n")
     (folder / "memory.stat").write_text(f"anon {used - cache}\ninactive_file {cache}\n")
+
+
+def test_sizes_are_told_in_units():
+    sizes = (17, 300_000, 27_100_000, 1_610_000_000)
+    assert list(map(machine.told_bytes, sizes)) == ["17 bytes", "300 kB", "27.1 MB", "1.61 GB"]
 
 
 def test_without_a_limit_the_machine_counts(groups):

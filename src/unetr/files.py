@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Files that are there whole or not at all, and where those go that can be had again."""
 
 import errno
 import os
@@ -39,6 +39,12 @@ def written_whole(path: Path) -> Iterator[Path]:
         raise as_input_error(path, error) from error
     finally:
         part.unlink(missing_ok=True)
+
+
+def cache_folder() -> Path:
+    """Where the system wants what can be had again: XDG_CACHE_HOME/unetr or ~/.cache/unetr."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "unetr"
 
 
 def as_input_error(path: Path, error: OSError) -> InputError:

@@ -1,4 +1,4 @@
-"""How much memory there is: the machine's, and what its containers leave of it."""
+"""How much memory there is: the machine's, and what its containers leave of it; sizes in words."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +24,14 @@ def free_gb() -> float:
 def available_gb() -> float:
     """Memory this process may hold in all: what it has, and what is free."""
     return resident_gb() + free_gb()
+
+
+def told_bytes(count: int) -> str:
+    """1.6 GB, 27 MB, 300 kB, 17 bytes."""
+    for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if count >= size:
+            return f"{count / size:.3g} {unit}"
+    return f"{count} bytes"
 
 
 def _containers_free() -> Iterator[float]:

@@ -4,13 +4,15 @@ import json
 import struct
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from unetr.checkpoint import Model, build_network, load_model, save_model
-from unetr.checkpoint.header import METADATA_KEY, read_header
+from unetr.checkpoint import header as header_module
+from unetr.checkpoint.header import METADATA_KEY, model_file, read_header
 from unetr.data.plan import Label, Normalisation, Plan
 from unetr.errors import InputError
 
@@ -45,6 +47,25 @@ def test_what_is_saved_is_loaded(tmp_path, model):
         assert not loaded.network.training
         x = torch.randn(1, 1, 16, 16, 16)
         assert torch.equal(loaded.network(x), model.network(x))
+
+
+def test_a_name_stands_for_a_model_here_before_the_one_that_is_shipped(
+    tmp_path, model, monkeypatch
+):
+    shipped = tmp_path / "shipped" / "knee.safetensors"
+    save_model(shipped, model)
+    monkeypatch.setattr(header_module, "_SHIPPED", shipped.parent)
+    monkeypatch.chdir(tmp_path)
+    assert model_file("knee") == shipped
+    assert model_file("elbow") == Path("elbow")
+    # A folder of scans for it hides it not; a run folder does.
+    Path("knee").mkdir()
+    assert model_file("knee") == shipped
+    assert load_model("knee").source == str(shipped)
+    save_model("knee/model.safetensors", model)
+    assert model_file("knee") == Path("knee/model.safetensors")
+    Path("elbow").mkdir()
+    assert model_file("elbow") == Path("elbow/model.safetensors")
 
 
 def test_parts_under_two_names_are_kept_once_and_loaded_for_both(tmp_path):
@@ -144,7 +165,23 @@ def test_unknown_version_and_broken_headers(tmp_path, model):
         "header field network": lambda h: h.pop("network"),
         "network 'resnet' is not known": lambda h: h["network"].update(name="resnet"),
         "configuration does not fit": lambda h: h["network"]["config"].update(depth=3),
-        "weights do not fit": lambda h: h["network"]["config"].update(out_channels=4),
+        "weights do not fit": lambda h: h["network"]["config"].update(init_filters=16),
+        "out_channels: 4, but the plan is for 3": lambda h: h["network"]["config"].update(
+            out_channels=4
+        ),
+        "in_channels: 1, but the plan is for 2": lambda h: h["plan"].update(
+            channels=["T1", "T2"], normalisation=2 * h["plan"]["normalisation"]
+        ),
+        "plan.mirror_axes.0: Input should be less": lambda h: h["plan"].update(mirror_axes=[5]),
+        r"plan: Value error, mirror_axes repeat: \[1, 1\]": lambda h: h["plan"].update(
+            mirror_axes=[1, 1]
+        ),
+        "plan.patch_voxels.1: Input should be greater": lambda h: h["plan"].update(
+            patch_voxels=[16, 0, 16]
+        ),
+        "plan.token_voxels.2: Input should be greater": lambda h: h["plan"].update(
+            token_voxels=[16, 16, -1]
+        ),
     }
     for message, change in changes.items():
         path = tmp_path / "m.safetensors"

@@ -1,9 +1,10 @@
-"""The verbs about models, as typed: predict, export, info, import-monai."""
+"""The verbs about models, as typed: predict, export, info."""
 
 import importlib.metadata
 import json
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import nibabel as nib
@@ -11,10 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from unetr.checkpoint import Model, load_model, save_model
+from unetr.checkpoint import Model, save_model
 from unetr.data.plan import Crop, Label, Normalisation, Plan
 from unetr.image import read_label_names
-from unetr.model import UNETR, export_monai
+from unetr.model import UNETR
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +125,12 @@ def test_one_failing_scan_gives_exit_1_and_a_summary(tmp_path, model, scan, unet
     code, _, err = unetr(*words)
     assert (code, err.count("\n")) == (0, 1)
     assert "already there; --overwrite predicts it again" in err
+    other = tmp_path / "other.safetensors"
+    other.write_bytes(model.read_bytes())
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        _, _, err = unetr("predict", other, *words[2:])
+    assert err.startswith(f"warning: good: already there, made by {model}, not by {other}; ")
 
 
 @pytest.mark.parametrize(
@@ -210,69 +217,3 @@ def test_attention_and_maps_are_written(tmp_path, model, scan, unetr):
     # Each window's rollout is 1 on average; laid on the scan it stays near that.
     attention = np.asarray(nib.load(tmp_path / "attention" / "scan.nii.gz").dataobj)
     assert 0.8 < attention[attention > 0].mean() < 1.2
-
-
-def monai_checkpoint(path: Path, channels: tuple[int, int]) -> UNETR:
-    """A small network that MONAI's class could be, and its weights in a file."""
-    torch.manual_seed(0)
-    network = UNETR(*channels, 32, feature_size=4, hidden_size=24, mlp_dim=32, num_heads=12,
-                    skip_layers=(4, 7, 10)).eval()  # fmt: skip
-    torch.save(export_monai(network), path)
-    return network
-
-
-@torch.no_grad()
-def test_monai_checkpoint_is_imported(tmp_path, unetr):
-    checkpoint, out = tmp_path / "monai.pt", tmp_path / "model.safetensors"
-    network = monai_checkpoint(checkpoint, (1, 14))
-    code, said, err = unetr("import-monai", checkpoint, "-o", out, "--recipe", "btcv-monai")
-    assert (code, said.strip()) == (0, str(out)), err
-    loaded = load_model(out)
-    assert loaded.plan.labels[6].name == "liver"
-    assert loaded.plan.spacing_mm == (1.5, 1.5, 2.0)
-    x = torch.randn(1, 1, 32, 32, 32)
-    torch.testing.assert_close(loaded.network(x), network(x))
-
-
-@torch.no_grad()
-def test_monai_brain_tumour_outputs_become_our_regions(tmp_path, unetr):
-    """MONAI's are tumour core, whole tumour, enhancing; ours whole, core, enhancing."""
-    checkpoint, out = tmp_path / "monai.pt", tmp_path / "model.safetensors"
-    network = monai_checkpoint(checkpoint, (4, 3))
-    code, _, err = unetr("import-monai", checkpoint, "-o", out, "--recipe", "msd-brain-tumour")
-    assert code == 0, err
-    loaded = load_model(out)
-    assert [region.name for region in loaded.plan.regions] == [
-        "whole tumour",
-        "tumour core",
-        "enhancing tumour",
-    ]
-    x = torch.randn(1, 4, 32, 32, 32)
-    theirs = network(x)
-    assert (theirs[:, 0] - theirs[:, 1]).abs().max() > 0.1
-    torch.testing.assert_close(loaded.network(x), theirs[:, [1, 0, 2]])
-
-
-@pytest.mark.parametrize(
-    ("recipe", "said"),
-    [
-        ("msd-spleen", "1 -> 14 channels, but recipe msd-spleen has 1 -> 2"),
-        ("heart", "--recipe heart: not a published task; known are btcv, btcv-monai"),
-    ],
-)
-def test_another_recipe_than_the_checkpoints(tmp_path, unetr, recipe, said):
-    monai_checkpoint(tmp_path / "monai.pt", (1, 14))
-    out = tmp_path / "model.safetensors"
-    code, _, err = unetr("import-monai", tmp_path / "monai.pt", "-o", out, "--recipe", recipe)
-    assert (code, err.count("\n")) == (2, 1)
-    assert said in err
-    assert not out.exists()
-
-
-def test_a_pickle_that_is_more_than_tensors_is_refused(tmp_path, unetr):
-    evil, out = tmp_path / "evil.pt", tmp_path / "model.safetensors"
-    evil.write_bytes(b"cos\nsystem\n(S'true'\ntR.")
-    code, _, err = unetr("import-monai", evil, "-o", out, "--recipe", "btcv")
-    assert (code, err.count("\n")) == (2, 1)
-    assert "plain tensors" in err
-    assert not out.exists()

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from unetr.data.archive import cache_folder, download_task, unpack
+from unetr.data.archive import download_task, unpack
 from unetr.data.msd import TASKS, Task, find_task
 from unetr.errors import InputError
+from unetr.files import cache_folder
 
 from .archive_server import Archive, Told, served
 

@@ -188,6 +188,16 @@ def test_four_digits_are_a_name_where_the_label_has_them_too(tmp_path: Path) -> 
     assert dataset.channels == ("channel 0",)
 
 
+def test_each_file_without_a_label_is_told(tmp_path: Path) -> None:
+    plain(tmp_path, ("case_0001", "case_0002"))
+    for name in ("case_0003", "case_0004"):
+        save(tmp_path / "images" / f"{name}.nii.gz", 3)
+    dataset = open_dataset(tmp_path)
+    assert [case.name for case in dataset.cases] == ["case_0001", "case_0002"]
+    told = [f"{defect.file.name}: {defect.problem}" for defect in dataset.defects]
+    assert told == ["case_0003.nii.gz: no label file", "case_0004.nii.gz: no label file"]
+
+
 def test_names_that_differ_in_the_kind_only_match(tmp_path: Path) -> None:
     save(tmp_path / "img" / "img0001.nii.gz", 1)
     save(tmp_path / "label" / "label0001.nii.gz", labelled(4))

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from unetr.data.download import fetch, part_of, told_bytes
+from unetr.data.download import fetch, part_of
 from unetr.errors import InputError
 
 from .archive_server import Archive, Told, served
@@ -148,12 +148,3 @@ def test_too_little_room_is_seen_before_the_first_byte(
     assert list(tmp_path.iterdir()) == []
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**9, 0, 600_000))
     fetch(server.url, tmp_path / "a.tar", MD5, told, spare=1.0)
-
-
-def test_sizes_are_told_in_units() -> None:
-    assert [told_bytes(n) for n in (17, 300_000, 27_100_000, 1_610_000_000)] == [
-        "17 bytes",
-        "300 kB",
-        "27.1 MB",
-        "1.61 GB",
-    ]

@@ -52,6 +52,12 @@ def _swapped_folders(root: Path) -> Path:
     return root
 
 
+def _high_value(root: Path) -> Path:
+    save(root / "images" / "a.nii.gz", 1)
+    save(root / "labels" / "a.nii.gz", labelled(1).astype(np.int32) * 70000)
+    return root
+
+
 def _binary(root: Path) -> Path:
     (root / "dataset.json").write_bytes(b"\xff\xfe\x00\x80")
     return root
@@ -98,6 +104,10 @@ MALFORMED: dict[str, tuple[Callable[[Path], Path], str]] = {
     "a.nii and a.nii.gz": (_twice, "has the same name"),
     "nothing labelled": (_all_background, "every label file is empty"),
     "images for labels": (_swapped_folders, "looks like an image"),
+    "a value above two bytes": (
+        _high_value,
+        "a.nii.gz: label values: 70000 is above 65535; renumber the labels",
+    ),
     "broken json": (_raw_json('{"labels": {'), "not valid JSON at line 1, column 13"),
     "json list": (_raw_json("[]"), "holds no JSON object"),
     "binary json": (_binary, "cannot be read"),
@@ -107,6 +117,14 @@ MALFORMED: dict[str, tuple[Callable[[Path], Path], str]] = {
     "label id is text": (_msd(labels={"a": "b"}), "an id is an integer from 0 up"),
     "label id negative": (_nnunet(labels={"background": 0, "x": -1}), "an id is an integer"),
     "label id a fraction": (_nnunet(labels={"background": 0, "x": 1.5}), "an id is an integer"),
+    "label id above two bytes": (
+        _nnunet(labels={"background": 0, "x": 70000}),
+        "dataset.json: labels: 'x' has 70000, but ids end at 65535; renumber the labels",
+    ),
+    "region of an id above two bytes": (
+        _nnunet(labels={"background": 0, "x": [1, 70000]}, regions_class_order=[1]),
+        "dataset.json: labels: 'x' has 70000, but ids end at 65535",
+    ),
     "only background": (_msd(labels={"0": "background"}), "no label but the background"),
     "an id twice": (_nnunet(labels={"background": 0, "x": 1, "y": 1}), "id 1 has several names"),
     "a name twice": (_msd(labels={"1": "x", "2": "x"}), "the name 'x' repeats"),
@@ -151,6 +169,10 @@ MALFORMED: dict[str, tuple[Callable[[Path], Path], str]] = {
     "labels.toml broken": (_toml("[labels\n"), "labels.toml: not readable as TOML"),
     "labels.toml unknown field": (_toml("[label]\n1 = 'x'\n"), "label: unknown field; use labels"),
     "labels.toml without labels": (_toml("channels = ['CT']\n"), "labels: missing"),
+    "labels.toml id above two bytes": (
+        _toml("[labels]\n70000 = 'x'\n"),
+        "labels.toml: labels: '70000' has 70000, but ids end at 65535",
+    ),
     "labels.toml channels": (_toml("channels = 'CT'\n[labels]\n1='x'\n"), "not a list of names"),
     "labels.toml region unknown": (
         _toml("regions_class_order = [1]\n[labels]\n1 = 'x'\n[regions]\nw = [1, 7]\n"),

@@ -1,6 +1,7 @@
 """Cases scored from file to figure, and everything that may be wrong with the files."""
 
 import json
+import time
 from dataclasses import asdict
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 
 from unetr import evaluate
 from unetr.errors import InputError
+from unetr.evaluation import scoring
 from unetr.image import Volume, write_labels
 from unetr.metrics import score
 
@@ -217,6 +219,26 @@ def test_order_and_values_do_not_depend_on_threads(folders):
     one = of(folders, workers=1, on_case=lambda done, total: told.append((done, total)))
     assert told == [(1, 3), (2, 3), (3, 3)]
     assert of(folders, workers=3) == one
+
+
+def test_an_interrupt_waits_for_no_case_that_has_not_begun(tmp_path, monkeypatch):
+    for number in range(12):
+        write_pair(tmp_path, f"case{number}", *shifted())
+    begun = []
+    original = scoring._score
+
+    def slow(pair, *rest):
+        begun.append(pair.case)
+        time.sleep(0.1)
+        return original(pair, *rest)
+
+    def interrupt(done, total):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(scoring, "_score", slow)
+    with pytest.raises(KeyboardInterrupt):
+        of(tmp_path, workers=1, on_case=interrupt)
+    assert len(begun) < 12
 
 
 def test_a_data_set_brings_names_regions_and_images(tmp_path):

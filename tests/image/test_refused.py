@@ -105,6 +105,11 @@ def without_voxel_file(folder: Path) -> Path:
     return folder / "a.mhd"
 
 
+def metaimage(name: str, lines: str) -> Callable[[Path], Path]:
+    head = "ObjectType = Image\nNDims = 3\nDimSize = 2 3 4\nElementType = MET_SHORT\n"
+    return written(name, (head + lines).encode())
+
+
 REFUSED: dict[str, tuple[Callable[[Path], Path], str]] = {
     "missing": (lambda d: d / "a.nii.gz", "no such file; check the path"),
     "a folder": (lambda d: d, "a folder, not an image; supported endings are"),
@@ -153,7 +158,22 @@ REFUSED: dict[str, tuple[Callable[[Path], Path], str]] = {
     "nii.gz with a bit flipped": (bit_flipped, "not readable as NIfTI (CRC check failed"),
     "nrrd cut": (cut(".nrrd", 0.9), "not readable as .nrrd"),
     "mha cut": (cut(".mha", 0.9), "not readable as .mha"),
-    "mhd without voxels": (without_voxel_file, "a.raw is missing beside it; copy that file too"),
+    "mhd without voxels": (without_voxel_file, "voxels: a.raw is missing; copy that file too"),
+    "mhd without voxels in a folder": (
+        metaimage("a.mhd", "ElementDataFile = raw/a.raw\n"),
+        "voxels: raw/a.raw is missing; copy that file too",
+    ),
+    "mhd without voxels elsewhere": (
+        metaimage("a.mhd", "ElementDataFile = /nowhere/a.raw\n"),
+        "voxels: /nowhere/a.raw is missing; copy that file too",
+    ),
+    "mha of a size that is none": (
+        metaimage(
+            "a.mha",
+            "CompressedData = True\nCompressedDataSize = abc\nElementDataFile = LOCAL\n",
+        ),
+        "CompressedDataSize: 'abc' is no number of bytes; copy the file again",
+    ),
 }
 
 

@@ -1,5 +1,6 @@
 """What is written is what is read: voxels to the bit, and where they lie."""
 
+import resource
 from pathlib import Path
 
 import nibabel as nib
@@ -179,6 +180,33 @@ def test_header_and_voxels_in_two_files_bear_one_name(tmp_path: Path, suffix: st
     files = sorted(path.name for path in tmp_path.iterdir())
     assert len(files) == 2
     assert all(name.startswith("a.") for name in files)
+
+
+def test_metaimage_voxels_in_a_folder_beside_the_header(tmp_path: Path) -> None:
+    array = filled((1, 3, 4, 5), "int16")
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(array[0].T), str(tmp_path / "a.mhd"))
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "a.raw").rename(tmp_path / "raw" / "a.raw")
+    header = (tmp_path / "a.mhd").read_text()
+    for place in ("raw/a.raw", tmp_path / "raw" / "a.raw"):
+        (tmp_path / "a.mhd").write_text(header.replace("a.raw", str(place)))
+        assert np.array_equal(read_image(tmp_path / "a.mhd").array, array)
+
+
+@pytest.mark.parametrize("suffix", [".nrrd", ".nhdr", ".mha", ".mhd"])
+def test_a_disk_that_is_full_is_one_line_and_leaves_nothing(tmp_path: Path, suffix: str) -> None:
+    """A limit on the size of files stands for the disk's."""
+    noise = np.random.default_rng(0).integers(0, 60000, (1, 40, 40, 40)).astype(np.uint16)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    try:
+        with pytest.raises(InputError, match="the disk is full; free some space") as caught:
+            write_image(tmp_path / f"a{suffix}", Volume(noise, np.eye(4)))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert str(caught.value).startswith(f"{tmp_path / 'a'}{suffix}: ")
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("suffix", [".nrrd", ".mha"])

@@ -1,6 +1,7 @@
 """Many scans: names, shards, skipping, failures, interrupts; files are whole or not there."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -9,7 +10,7 @@ import pytest
 
 from unetr.errors import InputError
 from unetr.inference.cases import plan_jobs, predict_cases, shard
-from unetr.inference.manifest import manifest_path, write_manifest
+from unetr.inference.manifest import made_by_others, manifest_path, write_manifest
 from unetr.inference.outputs import output_paths
 from unetr.inference.predictor import Predictor
 
@@ -103,6 +104,26 @@ def test_finished_ones_are_skipped_and_keep_their_record(tmp_path, scans, predic
     again = list(predict_cases(predictor, jobs, overwrite=True))
     assert [one.status for one in again] == ["done"] * 3
     assert [one.status for one in predict_cases(predictor, jobs)] == ["skipped"] * 3
+
+
+def test_each_case_names_the_model_that_made_it(tmp_path, scans, octants):
+    jobs, path = plan_jobs([scans], tmp_path, 1), manifest_path(tmp_path, None)
+    options = {"engine": "torch", "precision": "fp32", "device": "cpu"}
+    first, second = (Predictor(replace(octants, source=name), **options) for name in ("a", "b"))
+    write_manifest(path, first, list(predict_cases(first, jobs[:2])))
+    assert made_by_others(path, jobs, ["a"]) == ""
+    told = made_by_others(path, jobs, ["b"])
+    assert told.startswith("case0 and 1 more: already there, made by a, not by b; --overwrite")
+    write_manifest(path, second, list(predict_cases(second, jobs)))
+    content = json.loads(path.read_text())
+    made = {name: case["models"][0]["file"] for name, case in content["cases"].items()}
+    assert made == {"case0": "a", "case1": "a", "case2": "b"}
+    assert content["models"] == [{"file": "b", "network": "unetr"}]
+    entry = content["cases"]["case0"]
+    assert (entry["engine"], entry["precision"]) == ("torch", "fp32")
+    # Who made it is not told of a case that is no longer there, and will be predicted.
+    jobs[0].output.unlink()
+    assert made_by_others(path, jobs, ["b"]).startswith("case1: already there, made by a,")
 
 
 def test_a_failing_case_does_not_stop_the_rest(tmp_path, scans, predictor):

@@ -7,7 +7,15 @@ from unetr.checkpoint.header import Header, NetworkConfig
 from unetr.data.place import place
 from unetr.data.plan import Label, Normalisation, Plan
 from unetr.image.volume import Volume
-from unetr.inference.memory import MOST_PLANES, Need, need, refusal, window_gb, windows_at_once
+from unetr.inference.memory import (
+    MOST_PLANES,
+    Need,
+    attention_gb,
+    need,
+    refusal,
+    window_gb,
+    windows_at_once,
+)
 
 
 def header(feature_size: int = 16) -> Header:
@@ -55,6 +63,14 @@ def test_what_is_kept_is_counted():
     assert needed(size, postprocessing=True).least > plain.finishing
     elsewhere = needed(size, windows=0, slab_on_host=False)
     assert plain.windows - elsewhere.windows > window_gb(header())
+
+
+def test_attention_is_counted_where_it_is_asked_for():
+    # 6 x 6 x 6 tokens of 16, twelve heads; a matrix and its softmax.
+    assert attention_gb(header()) == pytest.approx(2 * 12 * 216**2 * 4 / 1e9)
+    size = (256, 256, 256)
+    grown = needed(size, attention=2).windows - needed(size).windows
+    assert grown == pytest.approx(2 * attention_gb(header()))
 
 
 def test_planes_follow_the_memory():

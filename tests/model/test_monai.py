@@ -121,8 +121,10 @@ def old_form(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         lambda weights: {"state_dict": weights, "epoch": 3, "optimizer": {"state": {}}},
         lambda weights: {f"module.{key}": value for key, value in weights.items()},
         lambda weights: {"model": {f"backbone.{key}": v for key, v in weights.items()}},
+        lambda weights: {"best": torch.tensor(0.8), "state_dict": weights},
+        lambda weights: {"optimizer": {"state": {0: {"step": torch.ones(())}}}, "net": weights},
     ],
-    ids=["0.6", "state_dict", "module.", "backbone."],
+    ids=["0.6", "state_dict", "module.", "backbone.", "beside a tensor", "behind an optimizer"],
 )
 def test_published_forms(form: Any) -> None:
     theirs = monai(1, 3, 32, proj_type="perceptron", **SMALL)
@@ -132,6 +134,18 @@ def test_published_forms(form: Any) -> None:
         assert relative_error(ours(x), theirs(x)) < 1e-5
     assert ours.config["skip_layers"] == [4, 7, 10]
     assert ours.config["img_size"] == [32, 32, 32]
+
+
+def test_the_number_of_heads_is_as_told() -> None:
+    """No weight shows it, so that a wrong one cannot be noticed."""
+    theirs = monai(1, 2, 32, **(SMALL | {"num_heads": 8}))
+    x = torch.randn(1, 1, 32, 32, 32)
+    with torch.no_grad():
+        told, untold = (import_monai(theirs.state_dict(), num_heads=n).eval()(x) for n in (8, 12))
+        assert relative_error(told, theirs(x)) < 1e-5
+        assert relative_error(untold, theirs(x)) > 1e-3
+    with pytest.raises(ValueError, match="24 is not a multiple of num_heads 7"):
+        import_monai(theirs.state_dict(), num_heads=7)
 
 
 def test_form_without_skip_convolutions() -> None:
@@ -176,9 +190,23 @@ def without(weights: dict[str, torch.Tensor], part: str) -> dict[str, torch.Tens
         ),
         (lambda w: w | {"head.weight": torch.ones(7)}, "1 are not UNETR's, first head.weight"),
         (lambda w: {"epoch": 3}, "holds no tensors"),
+        (lambda w: {"best": torch.tensor(0.8)}, r"position_embeddings is missing \(it has best"),
+        (lambda w: [w], "it holds a list, not weights by name; save the network's state_dict"),
+        (lambda w: w["out.conv.conv.weight"], "it holds a Tensor, not weights by name"),
         (lambda w: without(w, "out."), "out.conv.conv.weight is missing"),
     ],
-    ids=["swin", "truncated", "no decoder2", "shape", "extra", "no tensors", "no head"],
+    ids=[
+        "swin",
+        "truncated",
+        "no decoder2",
+        "shape",
+        "extra",
+        "no tensors",
+        "a score",
+        "list",
+        "tensor",
+        "no head",
+    ],
 )
 def test_something_else_gets_one_line(spoil: Any, told: str) -> None:
     weights = dict(monai(1, 2, 32, **SMALL).state_dict())

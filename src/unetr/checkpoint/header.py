@@ -69,11 +69,26 @@ def parse_header(text: str, source: str) -> Header:
             f"version {FORMAT_VERSION}; use the unetr that wrote it or a newer one"
         )
     try:
-        return Header.model_validate(content)
+        header = Header.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
         raise InputError(f"{source}: header field {field}: {first['msg']}") from None
+    _check_sizes(header, source)
+    return header
+
+
+def _check_sizes(header: Header, source: str) -> None:
+    """Refuses a plan that is not for this network."""
+    plan = header.plan
+    planned = {"in_channels": len(plan.channels), "out_channels": plan.out_channels}
+    for field, wanted in planned.items():
+        found = header.network.config.get(field, wanted)
+        if found != wanted:
+            raise InputError(
+                f"{source}: header field network.config.{field}: {found}, but the plan is for "
+                f"{wanted}; take the plan and the network of one training"
+            )
 
 
 def shipped_models() -> dict[str, Path]:
@@ -82,12 +97,12 @@ def shipped_models() -> dict[str, Path]:
 
 
 def model_file(path: str | Path) -> Path:
-    """The file that a path stands for: itself, the model of a run folder, or, where nothing of that
-    name is there, the model that comes with the package."""
+    """The file that a path stands for: itself, the model of a run folder, or, where there is no
+    model of that name, the one that comes with the package."""
     path = Path(path)
-    if path.is_dir():
-        return path / "model.safetensors"
-    return path if path.exists() else shipped_models().get(str(path), path)
+    file = path / "model.safetensors" if path.is_dir() else path
+    # A folder may be named like a shipped model because it holds scans for it.
+    return file if file.exists() else shipped_models().get(str(path), file)
 
 
 def read_header(path: str | Path) -> Header:

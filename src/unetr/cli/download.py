@@ -40,8 +40,9 @@ def download(
 
     Example: unetr download Task09_Spleen
     """
-    from unetr.data.archive import cache_folder, download_task
+    from unetr.data.archive import download_task
     from unetr.data.msd import TASKS, find_task
+    from unetr.files import cache_folder
 
     if name == "list":
         for task in TASKS:
@@ -93,7 +94,7 @@ class _Lines:
 
     def moved(self, what: str, done: int, total: int | None) -> None:
         """How far it is."""
-        from unetr.data.download import told_bytes
+        from unetr.machine import told_bytes
 
         waited = time.monotonic() - self._told >= _SECONDS_BETWEEN_LINES
         if what == self._what and not waited and done != total:

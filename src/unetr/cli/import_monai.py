@@ -19,6 +19,10 @@ def import_monai(
             help="Whose plan it takes: btcv, btcv-monai, msd-spleen or msd-brain-tumour.",
         ),
     ],
+    num_heads: Annotated[
+        int,
+        typer.Option(min=1, help="Of the attention; no weight shows it. MONAI's default is 12."),
+    ] = 12,
 ) -> None:
     """Make a model file of a MONAI UNETR checkpoint.
 
@@ -33,7 +37,7 @@ def import_monai(
 
     plan = _plan(recipe)
     try:
-        network = convert(_read(checkpoint))
+        network = convert(_read(checkpoint), num_heads=num_heads)
     except ValueError as error:
         raise InputError(f"{checkpoint}: {error}") from error
     sizes = (network.config["in_channels"], network.config["out_channels"])

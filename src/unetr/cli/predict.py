@@ -1,5 +1,6 @@
 """The verb `unetr predict`."""
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -100,14 +101,17 @@ def predict(
     from unetr.inference.cases import is_finished, plan_jobs, predict_cases
     from unetr.inference.cases import shard as part_of
     from unetr.inference.exported import load_any
-    from unetr.inference.manifest import manifest_path, write_manifest
+    from unetr.inference.manifest import made_by_others, manifest_path, write_manifest
     from unetr.inference.predictor import Predictor
     from unetr.inference.ranks import wait_for_others
 
     models, inputs = split(paths)
     members = [load_any(path) for path in models]
     every = plan_jobs(inputs, out, len(members[0].header.plan.channels))
-    jobs = part_of(every, shard)
+    jobs, record = part_of(every, shard), manifest_path(out, shard)
+    sources = [member.source for member in members]
+    if not overwrite and (others := made_by_others(record, jobs, sources)):
+        warnings.warn(others, stacklevel=1)
     if not overwrite and all(is_finished(job) for job in jobs):
         talk.say(_nothing_to_do(jobs, out))
         wait_for_others(failed=False)
@@ -137,7 +141,7 @@ def predict(
                 told(outcome)
     finally:
         if outcomes:
-            write_manifest(manifest_path(out, shard), predictor, outcomes)
+            write_manifest(record, predictor, outcomes)
     failed = any(outcome.status == "failed" for outcome in outcomes)
     wait_for_others(failed)
     _finish(outcomes)
@@ -151,7 +155,8 @@ def split(paths: "list[Path]") -> "tuple[list[Path], list[Path]]":
     """
     from unetr.errors import InputError
 
-    count = next((i for i, path in enumerate(paths) if not _is_model(path)), len(paths))
+    others = enumerate(paths[1:], 1) if _hides_shipped(paths[0]) else enumerate(paths)
+    count = next((i for i, path in others if not _is_model(path)), len(paths))
     models, inputs = paths[:count], paths[count:]
     if not models:
         raise InputError(f"{paths[0]}: {_not_a_model(paths[0])}")
@@ -173,6 +178,13 @@ def _is_model(path: "Path") -> bool:
     if path.is_dir():
         return any((path / f"model{suffix}").exists() for suffix in MODEL_SUFFIXES[:3])
     return path.suffix in MODEL_SUFFIXES or model_file(path) != path
+
+
+def _hides_shipped(path: "Path") -> bool:
+    """Whether a folder without a model is named like one that comes with the package."""
+    from unetr.checkpoint.header import model_file
+
+    return path.is_dir() and not _is_run(path) and model_file(path).exists()
 
 
 def _is_run(path: "Path") -> bool:

@@ -1,6 +1,5 @@
 """A task of the Medical Segmentation Decathlon in a folder: downloaded, checked, unpacked."""
 
-import os
 import shutil
 import tarfile
 import tempfile
@@ -10,12 +9,6 @@ from unetr.data.download import Listener, fetch
 from unetr.data.msd import Task
 from unetr.errors import InputError
 from unetr.files import as_input_error
-
-
-def cache_folder() -> Path:
-    """Where the system wants what can be fetched again: XDG_CACHE_HOME/unetr or ~/.cache/unetr."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "unetr"
 
 
 def download_task(

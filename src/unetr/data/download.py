@@ -14,6 +14,7 @@ from urllib.request import Request, urlopen
 
 from unetr.errors import InputError
 from unetr.files import as_input_error
+from unetr.machine import told_bytes
 
 _CHUNK_BYTES = 1 << 20
 _TIMEOUT_S = 60.0
@@ -188,11 +189,3 @@ def _check(url: str, part: Path, md5: str, listener: Listener) -> None:
 
 def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
-
-
-def told_bytes(count: int) -> str:
-    """1.6 GB, 27 MB, 300 kB."""
-    for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
-        if count >= size:
-            return f"{count / size:.3g} {unit}"
-    return f"{count} bytes"

@@ -115,8 +115,10 @@ def _match(
         matched = {keys.get(bare_name(name), name): name for name in scans}
         scans = {label: scans[name] for label, name in matched.items()}
     defects = [
-        Defect(scans[name][0], "label", "no label file", "add one, or move the image to imagesTs/")
+        Defect(path, "label", "no label file", "add one, or move the image to imagesTs/")
         for name in sorted(set(scans) - set(labels))
+        # Without a label nothing tells whether case_0003 and case_0004 are channels or scans.
+        for path in scans[name]
     ]
     defects += [
         Defect(labels[name], "image", "no image of that name", "add it or remove the label")

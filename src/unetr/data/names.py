@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from unetr.data.facts import count_values
-from unetr.data.plan import Label, Region
+from unetr.data.plan import HIGHEST_LABEL, Label, Region
 from unetr.errors import InputError
 from unetr.image import read_labels
 
@@ -105,7 +105,8 @@ def scan_labels(files: list[Path]) -> tuple[Label, ...]:
     """The label values found in label files, named `label 5`. Unreadable files are passed over.
 
     Raises:
-        InputError: no file can be read, or one holds too many values to be a label map.
+        InputError: no file can be read, or one holds too many values to be a label map, or too
+            high ones.
     """
 
     def values(path: Path) -> set[int] | InputError:
@@ -114,8 +115,11 @@ def scan_labels(files: list[Path]) -> tuple[Label, ...]:
         except InputError as error:
             return error
 
-    with ThreadPoolExecutor(2) as pool:
+    pool = ThreadPoolExecutor(2)
+    try:
         found = list(pool.map(values, files))
+    finally:
+        pool.shutdown(cancel_futures=True)
     ids: set[int] = set()
     for path, result in zip(files, found, strict=True):
         if isinstance(result, set):
@@ -123,6 +127,11 @@ def scan_labels(files: list[Path]) -> tuple[Label, ...]:
                 raise InputError(
                     f"{path}: {len(result)} different values; this looks like an image, "
                     "not like labels: are images and labels swapped?"
+                )
+            if max(result) > HIGHEST_LABEL:
+                raise InputError(
+                    f"{path}: label values: {max(result)} is above {HIGHEST_LABEL}; "
+                    "renumber the labels"
                 )
             ids |= result
     errors = [result for result in found if isinstance(result, InputError)]
@@ -159,6 +168,11 @@ def _by_name(source: Path, field: str, table: Any) -> dict[str, tuple[int, ...]]
         if not numbers or any(number is None or number < 0 for number in numbers):
             raise InputError(
                 f"{source}: {field}: {key!r} has {value!r}; an id is an integer from 0 up"
+            )
+        if too_high := [n for n in numbers if n is not None and n > HIGHEST_LABEL]:
+            raise InputError(
+                f"{source}: {field}: {key!r} has {too_high[0]}, but ids end at {HIGHEST_LABEL}; "
+                "renumber the labels, in the label files too"
             )
         if name in named:
             raise InputError(f"{source}: {field}: the name {name!r} repeats; make names differ")

@@ -4,9 +4,9 @@ A plan is made once from a data set's fingerprint, stored in the model file, and
 prediction needs to know about the training data.
 """
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
 # Readers of images take longer to import than `unetr info` may take in all.
 if TYPE_CHECKING:
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     import unetr.data.grid
     import unetr.image.volume
 
+
+# Label images that every tool reads hold two bytes a voxel.
+HIGHEST_LABEL = 65535
 
 # Interpolation: 0 nearest, 1 linear, 3 cubic.
 Order = Literal[0, 1, 3]
@@ -27,7 +30,7 @@ class _Strict(BaseModel):
 class Label(_Strict):
     """A structure: its value in label files and its name. The first label is the background."""
 
-    id: int = Field(ge=0, le=65535)
+    id: int = Field(ge=0, le=HIGHEST_LABEL)
     name: str
 
 
@@ -115,14 +118,14 @@ class Plan(_Strict):
     regions: tuple[Region, ...] = ()
     orientation: str = "RAS"
     spacing_mm: tuple[PositiveFloat, PositiveFloat, PositiveFloat]
-    patch_voxels: tuple[int, int, int]
-    token_voxels: tuple[int, int, int] = (16, 16, 16)
+    patch_voxels: tuple[PositiveInt, PositiveInt, PositiveInt]
+    token_voxels: tuple[PositiveInt, PositiveInt, PositiveInt] = (16, 16, 16)
     crop: Crop = Crop()
     normalisation: tuple[Normalisation, ...]
     image_order: tuple[Order, Order, Order] = (1, 1, 1)
     overlap: float = Field(default=0.5, ge=0.0, lt=1.0)
     blend: Literal["gaussian", "constant"] = "gaussian"
-    mirror_axes: tuple[int, ...] = ()
+    mirror_axes: tuple[Annotated[int, Field(ge=0, le=2)], ...] = ()
     postprocessing: tuple[Postprocessing, ...] = ()
     reasons: dict[str, str] = Field(default_factory=dict)
 
@@ -136,6 +139,8 @@ class Plan(_Strict):
         ids = [label.id for label in self.labels]
         if len(set(ids)) != len(ids):
             raise ValueError(f"label ids repeat: {ids}")
+        if len(set(self.mirror_axes)) != len(self.mirror_axes):
+            raise ValueError(f"mirror_axes repeat: {list(self.mirror_axes)}")
         for region in self.regions:
             unknown = sorted({*region.members, region.paint} - set(ids))
             if unknown:

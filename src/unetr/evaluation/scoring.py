@@ -111,7 +111,8 @@ def evaluate_pairs(
     found: dict[str, dict[Structure, Scores]] = {}
     failures: dict[str, str] = {}
     moved: list[str] = []
-    with ThreadPoolExecutor(options.workers or _workers(pairs.pairs)) as pool:
+    pool = ThreadPoolExecutor(options.workers or _workers(pairs.pairs))
+    try:
         running = {pool.submit(_score, pair, table, options): pair for pair in pairs.pairs}
         for done, future in enumerate(as_completed(running), 1):
             case = running[future].case
@@ -122,6 +123,9 @@ def evaluate_pairs(
                 failures[case] = str(error)
             if on_case is not None:
                 on_case(done, len(running))
+    finally:
+        # Whoever interrupts waits for the cases under way, not for those still to come.
+        pool.shutdown(cancel_futures=True)
     if not found:
         first, *others = [failures[pair.case] for pair in pairs.pairs]
         raise InputError(first + (f" (and {len(others)} more cases fail)" if others else ""))

@@ -32,8 +32,8 @@ def export_model(model: Model, folder: str | Path, kind: Literal["onnx", "openvi
 
         converted = to_openvino(model)
         path = folder / "model.xml"
-        # The description appears last, when its weights are whole.
-        with written_whole(path.with_suffix(".bin")) as weights, written_whole(path) as part:
+        # What is opened last appears first: the weights, so that a description has them beside it.
+        with written_whole(path) as part, written_whole(path.with_suffix(".bin")) as weights:
             ov.serialize(converted, part, weights)
         return path
     size = sum(p.numel() * p.element_size() for p in model.network.state_dict().values())

@@ -84,11 +84,16 @@ def _check_metaimage(path: Path, needed: int) -> None:
     name = fields.get("ElementDataFile", "")
     if name.split()[:1] == ["LIST"] or "%" in name:
         return  # a file per slice
-    data = path if name.upper() == "LOCAL" else path.with_name(name)
+    data = path if name.upper() == "LOCAL" else path.parent / name
     if not data.is_file():
-        raise InputError(f"{path}: voxels: {data.name} is missing beside it; copy that file too")
+        raise InputError(f"{path}: voxels: {name} is missing; copy that file too")
     here = data.stat().st_size - (start if data == path else 0)
-    wanted = int(fields.get("CompressedDataSize") or 0)
+    told = fields.get("CompressedDataSize") or "0"
+    if not told.isdecimal():
+        raise InputError(
+            f"{path}: CompressedDataSize: {told!r} is no number of bytes; copy the file again"
+        )
+    wanted = int(told)
     if fields.get("CompressedData", "").upper() != "TRUE":
         wanted = needed
     if here < wanted:
@@ -99,7 +104,7 @@ def write_formats(path: Path, array: NDArray[Any], affine: NDArray[np.float64]) 
     """Writes an array (channel, x, y, z).
 
     Raises:
-        InputError: a sheared grid, which these formats cannot hold.
+        InputError: a sheared grid, which these formats cannot hold; a full disk.
     """
     sitk = _library(path)
     lps = _LPS_TO_RAS @ affine
@@ -117,7 +122,7 @@ def write_formats(path: Path, array: NDArray[Any], affine: NDArray[np.float64]) 
         _write_detached(sitk, image, path)
         return
     with written_whole(path) as part:
-        sitk.WriteImage(image, str(part), useCompression=True)
+        _write(sitk, image, part, path)
 
 
 def _write_detached(sitk: Any, image: Any, path: Path) -> None:
@@ -125,12 +130,23 @@ def _write_detached(sitk: Any, image: Any, path: Path) -> None:
     try:
         with tempfile.TemporaryDirectory(prefix=".part-", dir=path.parent) as folder:
             part = Path(folder) / path.name
-            sitk.WriteImage(image, str(part), useCompression=True)
+            _write(sitk, image, part, path)
             # The header last: while it is missing there is no image.
             for written in sorted(part.parent.iterdir(), key=lambda each: each == part):
                 written.replace(path.with_name(written.name))
     except OSError as error:
         raise as_input_error(path, error) from error
+
+
+def _write(sitk: Any, image: Any, part: Path, path: Path) -> None:
+    try:
+        sitk.WriteImage(image, str(part), useCompression=True)
+    except RuntimeError as error:
+        # ITK says in many lines where in its sources it gave up, and seldom why.
+        raise InputError(
+            f"{path}: cannot be written whole, mostly because the disk is full; free some space or "
+            "write elsewhere"
+        ) from error
 
 
 def _library(path: Path) -> Any:

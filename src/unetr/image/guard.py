@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from unetr.errors import InputError
 from unetr.image.suffix import cure_for
-from unetr.machine import GB, free_gb
+from unetr.machine import GB, free_gb, told_bytes
 
 # Deflate cannot shrink further: 1032 bytes for one.
 _MOST_PER_BYTE = 1032
@@ -48,27 +48,21 @@ def check_size(path: Path, needed_bytes: int, most_bytes: int | None = None) -> 
     """
     if most_bytes is not None and needed_bytes > most_bytes:
         raise InputError(
-            f"{path}: shape: the header promises {_size(needed_bytes)} of voxels, the file cannot "
-            f"hold more than {_size(max(most_bytes, 0))}; it is truncated or damaged, copy it again"
+            f"{path}: shape: the header promises {told_bytes(needed_bytes)} of voxels, the file "
+            f"cannot hold more than {told_bytes(max(most_bytes, 0))}; it is truncated or damaged, "
+            "copy it again"
         )
     free = int(free_gb() * GB)
     if needed_bytes > free:
         raise InputError(
-            f"{path}: shape: {_size(needed_bytes)} of voxels, but {_size(free)} of memory are "
-            "free; crop the scan or take a larger machine"
+            f"{path}: shape: {told_bytes(needed_bytes)} of voxels, but {told_bytes(free)} of "
+            "memory are free; crop the scan or take a larger machine"
         )
 
 
 def most_inflated(path: Path) -> int:
     """Bytes that a compressed file can hold at most."""
     return path.stat().st_size * _MOST_PER_BYTE
-
-
-def _size(count: int) -> str:
-    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= size:
-            return f"{count / size:.3g} {unit}"
-    return f"{count} bytes"
 
 
 def check_shape(path: Path, shape: tuple[int, ...]) -> None:

@@ -1,6 +1,6 @@
 """A scan in memory: voxels, where they lie in the patient, and the header they came with."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import nibabel as nib
@@ -23,7 +23,6 @@ class Volume:
     affine: NDArray[np.float64]
     header: Any = None
     source: str = "volume"
-    meta: dict[str, str] = field(default_factory=dict)
 
     @property
     def shape(self) -> tuple[int, int, int]:

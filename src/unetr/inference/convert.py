@@ -2,7 +2,6 @@
 
 import copy
 import hashlib
-import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from torch import Tensor
 from unetr.checkpoint.header import METADATA_KEY
 from unetr.checkpoint.model import Model
 from unetr.errors import InputError
-from unetr.files import written_whole
+from unetr.files import cache_folder, written_whole
 
 # Converted networks are as large as their weights; older ones are dropped from the cache.
 _KEPT = 8
@@ -58,15 +57,15 @@ def converted_openvino(model: Model) -> Path:
     """The network converted, from the cache folder where it was converted before."""
     import openvino as ov
 
-    path = cache_folder() / f"{_fingerprint(model)}.xml"
+    path = cache_folder() / "openvino" / f"{_fingerprint(model)}.xml"
     weights = path.with_suffix(".bin")
     if path.exists() and weights.exists():
         path.touch()
         return path
     converted = to_openvino(model)
     try:
-        # OpenVINO writes two files; the description appears last, when both are whole.
-        with written_whole(weights) as weights_part, written_whole(path) as part:
+        # What is opened last appears first: the weights, so that a description has them beside it.
+        with written_whole(path) as part, written_whole(weights) as weights_part:
             ov.serialize(converted, part, weights_part)
     except InputError as error:
         raise InputError(f"{error}; or use --engine torch, which needs no cache") from error
@@ -78,11 +77,6 @@ def converted_onnx(model: Model) -> bytes:
     """The network converted, in memory: ONNX Runtime is asked for by name and seldom."""
     content: bytes = to_onnx(model).SerializeToString()
     return content
-
-
-def cache_folder() -> Path:
-    """Where converted networks are kept: the user's cache folder, made when it is first used."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "unetr" / "openvino"
 
 
 def _plain(model: Model) -> torch.nn.Module:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from unetr.checkpoint.header import METADATA_KEY, Header, parse_header
+from unetr.checkpoint.header import METADATA_KEY, Header, model_file, parse_header
 from unetr.checkpoint.model import Model, load_model
 from unetr.errors import InputError
 
@@ -32,9 +32,14 @@ def load_any(path: str | Path, device: str = "cpu") -> Model | Exported:
     path = Path(path)
     if path.is_dir() and not (path / "model.safetensors").exists():
         found = [path / name for name in ("model.onnx", "model.xml") if (path / name).exists()]
-        if len(found) != 1:
+        if len(found) > 1:
+            raise InputError(
+                f"{path}: holds both model.onnx and model.xml; name the one to use, such as "
+                f"{found[0]}"
+            )
+        if not found and not model_file(path).exists():
             raise InputError(f"{path}: a folder without model.safetensors, model.onnx or model.xml")
-        path = found[0]
+        path = found[0] if found else model_file(path)
     if path.suffix not in (".onnx", ".xml"):
         return load_model(path, device)
     if not path.is_file():

@@ -5,7 +5,7 @@ import json
 import platform
 import resource
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import torch
 
 from unetr.files import written_whole
 from unetr.image import image_suffix
-from unetr.inference.cases import Outcome
+from unetr.inference.cases import Job, Outcome, is_finished
 from unetr.inference.predictor import Predictor
 from unetr.inference.ranks import rank_and_count
 
@@ -33,16 +33,38 @@ def manifest_path(out: Path, part: str | None) -> Path:
 def write_manifest(path: Path, predictor: Predictor, outcomes: Iterable[Outcome]) -> None:
     """Writes the record. Cases of an earlier run that this one skipped keep their entry.
 
+    Each case names what computed it, which may be another model than that of this run.
     `peak_memory_gb` is the most this process ever held.
     """
     cases = _earlier(path)
     for outcome in outcomes:
         name = outcome.job.case.name
-        if outcome.status != "skipped" or name not in cases:
+        if outcome.status != "skipped":
+            cases[name] = {**_case(outcome), **_computed_by(predictor)}
+        elif name not in cases:
             cases[name] = _case(outcome)
     content = {**_run(predictor), "cases": cases}
     with written_whole(path) as part:
         part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def made_by_others(path: Path, jobs: Iterable[Job], sources: Sequence[str]) -> str:
+    """One line where finished jobs were computed by other models than `sources`, else nothing."""
+    cases = _earlier(path)
+    now = [str(Path(source).resolve()) for source in sources]
+    others: dict[str, list[str]] = {}
+    for job in jobs:
+        models = _model_files(cases.get(job.case.name))
+        if models and is_finished(job) and [str(Path(one).resolve()) for one in models] != now:
+            others[job.case.name] = models
+    if not others:
+        return ""
+    first = next(iter(others))
+    many = f" and {len(others) - 1} more" if len(others) > 1 else ""
+    return (
+        f"{first}{many}: already there, made by {', '.join(others[first])}, not by "
+        f"{', '.join(sources)}; --overwrite predicts anew, another -o keeps both"
+    )
 
 
 def peak_memory_gb() -> float:
@@ -52,21 +74,26 @@ def peak_memory_gb() -> float:
 
 
 def _run(predictor: Predictor) -> dict[str, Any]:
-    engine = predictor.engine
     return {
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
-        "models": [
-            {"file": one.source, "network": one.header.network.name} for one in predictor.engines
-        ],
-        "engine": engine.name,
-        "precision": engine.precision,
-        "device": str(engine.device),
+        **_computed_by(predictor),
+        "device": str(predictor.device),
         "threads": torch.get_num_threads(),
         "mirrorings": len(predictor.mirrors),
         "overlap": predictor.overlap,
         "blend": predictor.blend,
         "peak_memory_gb": round(peak_memory_gb(), 3),
         "versions": {"python": platform.python_version(), **_versions()},
+    }
+
+
+def _computed_by(predictor: Predictor) -> dict[str, Any]:
+    return {
+        "models": [
+            {"file": one.source, "network": one.header.network.name} for one in predictor.engines
+        ],
+        "engine": predictor.engine.name,
+        "precision": predictor.engine.precision,
     }
 
 
@@ -92,6 +119,14 @@ def _case(outcome: Outcome) -> dict[str, Any]:
     if outcome.error:
         entry["error"] = outcome.error
     return entry
+
+
+def _model_files(entry: Any) -> list[str]:
+    """What a recorded case was computed by; nothing where that is not said."""
+    try:
+        return [str(one["file"]) for one in entry["models"]]
+    except (KeyError, TypeError):
+        return []
 
 
 def _earlier(path: Path) -> dict[str, Any]:

@@ -50,6 +50,7 @@ def need(
     probabilities: bool,
     maps: int,
     postprocessing: bool,
+    attention: int = 0,
 ) -> Need:
     """What the scan of `placement` needs on the host.
 
@@ -59,6 +60,7 @@ def need(
         slab_on_host: Whether scores are summed there.
         probabilities: Whether they are kept.
         maps: Continuous maps kept besides.
+        attention: Windows whose attention is rolled out on the host at a time.
     """
     plan = header.plan
     native, network = math.prod(placement.native_shape), math.prod(placement.shape)
@@ -70,7 +72,7 @@ def need(
     # A few planes of scores are between the grids.
     between = 6 * _FLOAT32 * channels * native / placement.native_shape[placement.axes[0]]
     slab = _slab(channels, plan.patch_voxels, placement.shape) if slab_on_host else 0
-    computed = windows * window_gb(header) * GB
+    computed = (windows * window_gb(header) + attention * attention_gb(header)) * GB
     # Twice on the network's grid and on the scan's; a copy of the labels, masks, components.
     finished = max(2 * laid + 2 * _FLOAT32 * maps * native, 10 * native * postprocessing)
     return Need(
@@ -109,6 +111,15 @@ def window_gb(header: Header) -> float:
     plan = header.plan
     held = 9 * _features(header.network.config) + 4 * plan.out_channels
     return _FLOAT32 * held * math.prod(plan.patch_voxels) / GB
+
+
+def attention_gb(header: Header) -> float:
+    """What the attention of one window takes: a block's matrix before and after its softmax."""
+    plan, config = header.plan, header.network.config
+    sides = zip(plan.patch_voxels, plan.token_voxels, strict=True)
+    tokens = math.prod(-(-side // token) for side, token in sides)
+    tokens += int(config.get("num_registers", 0))
+    return 2 * _FLOAT32 * int(config.get("num_heads", 12)) * tokens**2 / GB
 
 
 def windows_at_once(header: Header, most: int, spare_gb: float) -> int:

@@ -230,6 +230,7 @@ class Predictor:
             probabilities=self.probabilities,
             maps=self.uncertainty * (1 + (self.views > 1)) + (self._attention is not None),
             postprocessing=self.postprocessing and bool(self.plan.postprocessing),
+            attention=self._attention.batch if self._attention is not None and on_host else 0,
         )
         spare = self.spare_gb()
         if need.least > spare:

@@ -1,7 +1,7 @@
 """MONAI's UNETR weights as ours, and back: every published form from MONAI 0.6 to 1.6.1."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -55,15 +55,15 @@ _PARTS = (
 
 
 def import_monai(
-    state_dict: Mapping[str, Any],
+    state_dict: object,
     img_size: int | Sequence[int] | None = None,
     num_heads: int = _HEADS,
 ) -> UNETR:
     """A UNETR with the weights of MONAI's, its configuration read from their shapes.
 
     Args:
-        state_dict: As `torch.load(..., weights_only=True)` gives it; wrappers such as
-            `{"state_dict": ...}` and prefixes such as `module.` are taken off.
+        state_dict: Names to weights, as `torch.load(..., weights_only=True)` gives them; wrappers
+            such as `{"state_dict": ...}` and prefixes such as `module.` are taken off.
         img_size: Voxels to learn positions for; another size than was trained interpolates them.
             Needed where the trained grid was no cube, because the weights do not say which.
         num_heads: The one number that no tensor shows; the default is MONAI's.
@@ -149,24 +149,38 @@ def _monai_name(key: str, skip_convolutions: bool, perceptron: bool) -> str:
     return name
 
 
-def _unwrapped(state_dict: Mapping[str, Any]) -> dict[str, Tensor]:
+def _unwrapped(state_dict: object) -> dict[str, Tensor]:
     """The weights alone, under MONAI's own names."""
-    found: Any = state_dict
-    while isinstance(found, Mapping) and not any(isinstance(v, Tensor) for v in found.values()):
-        inner = [value for value in found.values() if isinstance(value, Mapping) and value]
-        if not inner:
-            raise InputError("no weights of a MONAI UNETR: it holds no tensors")
-        # The weights are the largest part of a training checkpoint that is not the optimizer's.
-        found = max(inner, key=lambda part: sum(isinstance(v, Tensor) for v in part.values()))
-    prefix = next((name[: -len(_POSITIONS)] for name in found if name.endswith(_POSITIONS)), None)
-    if prefix is None or found[prefix + _POSITIONS].ndim != 3:
-        some = ", ".join(list(found)[:3])
-        raise InputError(f"no weights of a MONAI UNETR: {_POSITIONS} is missing (it has {some}...)")
-    return {
-        name.removeprefix(prefix): value
-        for name, value in found.items()
-        if isinstance(value, Tensor) and name.startswith(prefix)
-    }
+    if not isinstance(state_dict, Mapping):
+        raise InputError(
+            f"no weights of a MONAI UNETR: it holds a {type(state_dict).__name__}, not weights by "
+            "name; save the network's state_dict()"
+        )
+    parts = list(_tensors(state_dict))
+    for part in parts:
+        for name in part:
+            if name.endswith(_POSITIONS) and part[name].ndim == 3:
+                prefix = name.removesuffix(_POSITIONS)
+                return {
+                    key.removeprefix(prefix): value
+                    for key, value in part.items()
+                    if key.startswith(prefix)
+                }
+    largest = max(parts, key=len)
+    if not largest:
+        raise InputError("no weights of a MONAI UNETR: it holds no tensors")
+    some = ", ".join(list(largest)[:3])
+    raise InputError(f"no weights of a MONAI UNETR: {_POSITIONS} is missing (it has {some}...)")
+
+
+def _tensors(checkpoint: Mapping[Any, Any]) -> Iterator[dict[str, Tensor]]:
+    """The named tensors of a checkpoint, then those of each part of it, as deep as it goes: beside
+    the weights a training may keep tensors of its own, such as the best score."""
+    named = checkpoint.items()
+    yield {key: value for key, value in named if isinstance(key, str) and isinstance(value, Tensor)}
+    for part in checkpoint.values():
+        if isinstance(part, Mapping):
+            yield from _tensors(part)
 
 
 def _configuration(weights: Mapping[str, Tensor]) -> dict[str, Any]:
