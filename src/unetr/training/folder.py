@@ -35,7 +35,7 @@ class Manifest(BaseModel):
     """manifest.json: where the run comes from, and what was decided for it.
 
     Attributes:
-        fingerprint: Names the content of the training images.
+        fingerprint: Names the content of all labelled images, of whatever fold.
         init: The model whose weights it began with.
         licence: Of the data set, where it states one.
         notes: What a reader of the scores must know.

@@ -32,7 +32,8 @@ def plan_run(
     """Plans from the fingerprint, then lets the recipe overrule.
 
     Args:
-        fingerprint: Of the training cases alone: validation cases must not shape the plan.
+        fingerprint: Of all labelled cases, whatever the fold: models of an ensemble must share
+            their plan.
         memory_gb: For a training step.
     """
     data = recipe.data
