@@ -212,6 +212,7 @@ def test_what_cannot_be_trained_is_told_in_one_line(order, tmp_path):
         run(replace(order, fold=5))
     with pytest.raises(InputError, match=r"max-minutes 0.001: preparing and validating alone"):
         run(replace(order, max_steps=None, max_minutes=0.001))
+    assert list(order.run.iterdir()) == []
     (tmp_path / "endless.toml").write_text("name = 'endless'")
     with pytest.raises(InputError, match=r"has no end; give --max-steps"):
         run(replace(order, recipe=str(tmp_path / "endless.toml"), max_steps=None))

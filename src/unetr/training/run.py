@@ -17,7 +17,7 @@ from unetr.inference.engines import find_device
 from unetr.training.crossvalidation import write_cross_validation
 from unetr.training.distributed import Processes, joined
 from unetr.training.finish import finish, finish_estimate_s
-from unetr.training.folder import claim, is_finished, write_manifest, write_recipe
+from unetr.training.folder import claim, forget, is_finished, write_manifest, write_recipe
 from unetr.training.folds import fold_count
 from unetr.training.loop import Job, train
 from unetr.training.prepare import (
@@ -148,7 +148,7 @@ def _check_minutes(job: Job, minutes: float) -> None:
     needed_s = job.clock.elapsed_s() + 1.15 * job.validation_s + job.finish_s
     if needed_s >= 60 * minutes:
         # Nothing has begun that would be lost when the command is given again.
-        (job.run / "manifest.json").unlink()
+        forget(job.run)
         raise InputError(
             f"--max-minutes {minutes:g}: preparing and validating alone take about "
             f"{needed_s / 60:.1f} minutes; give more, or --max-steps"
