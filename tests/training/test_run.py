@@ -23,7 +23,7 @@ from unetr.training.history import read_history
 from unetr.training.prepare import Order, prepare
 from unetr.training.progress import Silence
 from unetr.training.recipe import load_recipe
-from unetr.training.run import run_training
+from unetr.training.run import _begin, run_training
 from unetr.training.state import StopRequest, load_state
 
 from .phantoms import TINY, write_ct, write_phantoms
@@ -259,6 +259,14 @@ def test_minutes_take_the_place_of_the_recipes_steps(order):
     assert (training.max_steps, training.max_minutes) == (5000, None)
     both = resolve(replace(order, max_steps=9, max_minutes=7.0)).training
     assert (both.max_steps, both.max_minutes) == (9, 7.0)
+
+
+def test_a_run_goes_on_with_processes_that_can_share_its_batch(order, tmp_path):
+    run(replace(order, max_steps=1))
+    again = replace(order, resume=True)
+    assert _begin(again, CPU, 2, Silence()) is not None
+    with pytest.raises(InputError, match=r"batch 2 cannot be shared among 3.*as many processes as"):
+        _begin(again, CPU, 3, Silence())
 
 
 @pytest.mark.slow

@@ -31,6 +31,7 @@ from unetr.training.prepare import (
 from unetr.training.progress import Silence, Stoppable, Watcher
 from unetr.training.sampling import TrainingCase
 from unetr.training.schedule import Clock
+from unetr.training.sizes import batch_size
 from unetr.training.state import StopRequest, state_path
 from unetr.training.validation import Validator
 
@@ -166,6 +167,8 @@ def _begin(order: Order, device: torch.device, world: int, watcher: Watcher) -> 
         prepared = continued(order)
         if is_finished(order.run) and not prepared.extended:
             return None
+        # The batch was chosen for the number of processes that the run began with.
+        batch_size(prepared.recipe.training.batch, world)
     write_recipe(order.run, prepared.recipe)
     write_manifest(order.run, prepared.manifest)
     return prepared

@@ -34,7 +34,7 @@ def batch_size(asked: int | None, world: int) -> int:
         if asked % world:
             raise InputError(
                 f"training.batch {asked} cannot be shared among {world} processes; "
-                f"take a multiple of {world}"
+                f"take a multiple of {world}, or as many processes as divide it"
             )
         return asked
     return math.ceil(_BATCH / world) * world
