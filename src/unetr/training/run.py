@@ -92,8 +92,9 @@ def run_fold(
         watcher.say(line)
 
     cache = CaseCache(order.cache or order.run / "cache", manifest.plan)
-    # The first process prepares what is not there yet; the others then only open it.
-    processes.lead(lambda: len(_prepared(cache, training, watcher)))
+    # Each process prepares its share of what is not there yet; the rest it then only opens.
+    own = training[processes.rank :: processes.world]
+    processes.each(lambda: _prepared(cache, own, watcher))
     cached = _prepared(cache, training, Silence())
 
     resumed = state_path(order.run).exists()
