@@ -11,9 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from unetr.data.plan import Crop, Order
 from unetr.errors import InputError
+from unetr.training import bounds
 
-Triple = tuple[float, float, float]
-Size = tuple[int, int, int]
+Triple = tuple[bounds.Positive, bounds.Positive, bounds.Positive]
+Size = tuple[bounds.Voxels, bounds.Voxels, bounds.Voxels]
 NetworkName = Literal["unetr", "unetr-modern", "dynunet", "segresnet", "swinunetr"]
 
 
@@ -25,6 +26,7 @@ class Data(_Section):
     """What the plan takes from the recipe; fields left out are planned from the data set.
 
     Attributes:
+        orientation: Such as LPS. Axes may be turned round, but stay x, y and z of the patient.
         normalisation: `plan` leaves it to the plan; `window` clips to window_hu and maps it to
             [0, 1]; `foreground` does so with the data set's 5th and 95th foreground percentiles;
             `zscore` and `zscore-nonzero` take each scan's own mean and deviation.
@@ -35,14 +37,14 @@ class Data(_Section):
     spacing_mm: Triple | None = None
     patch_voxels: Size | None = None
     token_voxels: Size | None = None
-    orientation: str | None = None
+    orientation: bounds.Orientation | None = None
     crop: Crop | None = None
     image_order: tuple[Order, Order, Order] | None = None
-    overlap: float | None = None
+    overlap: float | None = Field(default=None, ge=0.0, lt=1.0)
     blend: Literal["gaussian", "constant"] | None = None
-    mirror_axes: tuple[int, ...] | None = None
+    mirror_axes: bounds.Axes | None = None
     normalisation: Literal["plan", "window", "foreground", "zscore", "zscore-nonzero"] = "plan"
-    window_hu: tuple[float, float] = (-1000.0, 1000.0)
+    window_hu: bounds.Window = (-1000.0, 1000.0)
     patch_limit_voxels: int = Field(default=96**3, ge=512)
     regions: Literal["data-set", "brain-tumour"] = "data-set"
 
@@ -88,28 +90,28 @@ class Augmentation(_Section):
         intensity_scale, intensity_shift: x becomes x (1 + s) + t with s, t drawn uniformly.
     """
 
-    flip_p: float = 0.0
+    flip_p: bounds.Probability = 0.0
     flip_axes: Literal["all", "plan"] = "plan"
-    rot90_p: float = 0.0
+    rot90_p: bounds.Probability = 0.0
     rot90_planes: Literal["all", "axial"] = "all"
-    rotate_p: float = 0.0
-    rotate_degrees: float = 15.0
-    scale_p: float = 0.0
-    scale: float = 0.2
-    intensity_scale_p: float = 0.0
-    intensity_scale: float = 0.1
-    intensity_shift_p: float = 0.0
-    intensity_shift: float = 0.1
-    gamma_p: float = 0.0
-    gamma: tuple[float, float] = (0.7, 1.5)
-    contrast_p: float = 0.0
-    contrast: tuple[float, float] = (0.75, 1.25)
-    noise_p: float = 0.0
-    noise: float = 0.1
-    blur_p: float = 0.0
-    blur_voxels: tuple[float, float] = (0.5, 1.0)
-    low_resolution_p: float = 0.0
-    low_resolution: tuple[float, float] = (1.0, 2.0)
+    rotate_p: bounds.Probability = 0.0
+    rotate_degrees: bounds.NotNegative = 15.0
+    scale_p: bounds.Probability = 0.0
+    scale: bounds.NotNegative = 0.2
+    intensity_scale_p: bounds.Probability = 0.0
+    intensity_scale: bounds.NotNegative = 0.1
+    intensity_shift_p: bounds.Probability = 0.0
+    intensity_shift: bounds.NotNegative = 0.1
+    gamma_p: bounds.Probability = 0.0
+    gamma: bounds.PositiveRange = (0.7, 1.5)
+    contrast_p: bounds.Probability = 0.0
+    contrast: bounds.PositiveRange = (0.75, 1.25)
+    noise_p: bounds.Probability = 0.0
+    noise: bounds.NotNegative = 0.1
+    blur_p: bounds.Probability = 0.0
+    blur_voxels: bounds.PositiveRange = (0.5, 1.0)
+    low_resolution_p: bounds.Probability = 0.0
+    low_resolution: bounds.PositiveRange = (1.0, 2.0)
 
 
 class Loss(_Section):
@@ -201,11 +203,10 @@ def load_recipe(name: str | Path, settings: Sequence[str] = ()) -> Recipe:
     try:
         return Recipe.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        if first["type"] == "extra_forbidden":
+        key, reason = bounds.first_fault(error)
+        if error.errors()[0]["type"] == "extra_forbidden":
             raise InputError(f"recipe {name}: {_unknown(key)}") from None
-        raise InputError(f"recipe {name}: {key}: {first['msg']}; correct its value") from None
+        raise InputError(f"recipe {name}: {key}: {reason}; correct its value") from None
 
 
 def to_toml(recipe: Recipe) -> str:
