@@ -50,9 +50,19 @@ def save_state(run: Path, state: State) -> None:
     Raises:
         InputError: the folder cannot be written to, or the disk is full.
     """
+    # asdict would copy every tensor.
+    content = {key: getattr(state, key) for key in State.__dataclass_fields__}
     with written_whole(state_path(run)) as part:
-        # asdict would copy every tensor.
-        torch.save({key: getattr(state, key) for key in State.__dataclass_fields__}, part)
+        try:
+            torch.save(content, part)
+        except RuntimeError as error:
+            # Torch's writer hides the operating system's error behind its own.
+            if not any(word in str(error) for word in ("PytorchStreamWriter", "inline_container")):
+                raise
+            raise InputError(
+                f"{state_path(run)}: cannot be written, most likely because the disk is full; "
+                "free some space and continue with --resume"
+            ) from error
 
 
 def load_state(run: Path, device: torch.device | str = "cpu") -> State:
