@@ -45,3 +45,20 @@ def test_other_failures_are_not_taken_for_a_full_disk(tmp_path, monkeypatch):
         save_state(tmp_path, state(1))
 
 
+def test_sigterm_may_come_again_and_again():
+    with stop_on_signals() as stop:
+        for _ in range(3):
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert (stop.requested, stop.signal) == (True, signal.SIGTERM)
+        # Ctrl-C after it is a first one, too.
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop.signal == signal.SIGTERM
+
+
+def test_a_second_ctrl_c_interrupts_at_once():
+    with stop_on_signals() as stop:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert (stop.requested, stop.signal) == (True, signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)

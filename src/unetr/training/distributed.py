@@ -57,6 +57,10 @@ class Processes:
         dist.all_gather_object(found, value, group=self.control)
         return found
 
+    def wait(self) -> None:
+        """Until all processes are here."""
+        self.gather(None)
+
     def lead(self, work: Callable[[], T]) -> T:
         """What rank 0 finds, in all processes; what it raises for bad input, too."""
         if self.world == 1:
