@@ -29,7 +29,9 @@ def test_full_disk_is_one_line_and_the_old_state_stays(tmp_path, monkeypatch, to
     save_state(tmp_path, state(1))
     with monkeypatch.context() as patched:
         patched.setattr("unetr.training.state.torch.save", full)
-        with pytest.raises(InputError, match=r"state\.pt: cannot be written.*disk is full") as caught:
+        with pytest.raises(
+            InputError, match=r"state\.pt: cannot be written.*disk is full"
+        ) as caught:
             save_state(tmp_path, state(2))
     assert "\n" not in str(caught.value)
     assert load_state(tmp_path).step == 1

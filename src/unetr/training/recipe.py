@@ -50,7 +50,15 @@ class Data(_Section):
 
 
 class Network(_Section):
-    """The network. UNETR's sizes that are left out are chosen by tokens and machine."""
+    """The network. UNETR's sizes that are left out are chosen by tokens and machine.
+
+    Attributes:
+        drop_path: How often the last block of unetr-modern is skipped in training; those before
+            less.
+        num_registers: Tokens of UNETR without a place in the patch, for what belongs to none.
+        checkpointing: UNETR's transformer computes its activations again in the backward pass:
+            less memory, more time.
+    """
 
     name: NetworkName = "unetr"
     feature_size: int | None = None
@@ -62,6 +70,9 @@ class Network(_Section):
     decoder: Literal["unetr", "nup", "pup", "mla"] = "unetr"
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     deep_supervision: bool = False
+    drop_path: float = Field(default=0.0, ge=0.0, lt=1.0)
+    num_registers: int = Field(default=0, ge=0)
+    checkpointing: bool = False
     stem: bool = False
 
 

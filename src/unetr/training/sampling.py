@@ -90,9 +90,7 @@ def patch_start(
     return (starts[0], starts[1], starts[2])
 
 
-def _background(
-    case: TrainingCase, size: Sequence[int], rng: np.random.Generator
-) -> NDArray[Any]:
+def _background(case: TrainingCase, size: Sequence[int], rng: np.random.Generator) -> NDArray[Any]:
     """A voxel without a label; any voxel where labels fill nearly everything."""
     labels = case.labels
     for _ in range(_TRIES):
