@@ -65,7 +65,7 @@ def test_it_learns_phantoms_it_never_saw(tmp_path):
     assert (found == np.asarray(nib.load(kept).dataobj)).mean() > 0.999
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signals_save_and_resume_goes_on(tmp_path, data, unetr, monkeypatch, number, code):
     run = tmp_path / "run"
     words = train(data, run, "--max-steps", 9, "--set", "training.log_steps=1")[1:]

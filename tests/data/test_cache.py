@@ -1,6 +1,7 @@
 """The cache: what it gives is what preprocessing gives, whatever happened to it before."""
 
 import errno
+import io
 import os
 import threading
 from pathlib import Path
@@ -159,6 +160,46 @@ def test_two_at_once(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert len(list((tmp_path / "cache").iterdir())) == 1
 
 
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts files as Linux lists them")
+def test_many_cases_hold_no_files_open(case: Case, tmp_path: Path) -> None:
+    cache = CaseCache(tmp_path / "cache", PLAN)
+    cache.get(case)
+    before = open_files()
+    held = [cache.get(case) for _ in range(20)]
+    for each in held:
+        assert each.image[0, 0, 0, 0] == held[0].image[0, 0, 0, 0]
+        assert each.labels.size
+    assert open_files() == before
+
+
+@pytest.mark.parametrize("file", ["image.npy", "labels.npz", "foreground.npy"])
+def test_an_entry_that_cannot_be_opened_is_kept(
+    case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
+    """Too many files open, say: that is no damage."""
+    cache = CaseCache(tmp_path / "cache", PLAN)
+    cache.get(case)
+    real = io.open
+
+    def few(path: Any, *arguments: Any, **keywords: Any) -> Any:
+        if str(path).endswith(file):
+            raise OSError(errno.EMFILE, "Too many open files")
+        return real(path, *arguments, **keywords)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("builtins.open", few)
+        patched.setattr("io.open", few)
+        with pytest.raises(InputError, match=r"cannot be read \(Too many open files\)"):
+            cache.get(case)
+    made = count_made(monkeypatch)
+    cache.get(case)
+    assert made == []
+
+
 def test_full_disk_is_one_line(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: Any, **__: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -177,6 +218,12 @@ def test_killed_long_ago_is_swept_and_a_run_beside_is_not(case: Case, tmp_path: 
     CaseCache(tmp_path / "cache", PLAN).get(case)
     assert fresh.exists()
     assert not old.exists()
+
+
+def test_two_may_sweep_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the other has removed between the listing and the look is gone."""
+    monkeypatch.setattr(Path, "glob", lambda self, pattern: iter([self / ".part-gone"]))
+    CaseCache(tmp_path / "cache", PLAN)
 
 
 def test_labels_beyond_the_limit_are_unpacked_again(case: Case, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from unetr.checkpoint.model import Model
 from unetr.data.plan import Label, Normalisation, Plan, Region
 from unetr.errors import InputError
 from unetr.inference import convert, engines
-from unetr.inference.engines import make_engine
+from unetr.inference.engines import find_device, make_engine
 from unetr.inference.ensemble import averaged, mirrorings
 
 
@@ -209,3 +209,12 @@ def test_mirrorings_may_not_overwrite_each_other(name, model):
         v.flip([a + 2 for a in axes]) for v, axes in zip(views, mirrorings((0, 2)), strict=True)
     ]
     torch.testing.assert_close(mean, torch.stack(views).mean(0))
+
+
+def test_under_torchrun_an_accelerator_without_a_number_is_the_processs_own(monkeypatch):
+    monkeypatch.setattr(engines.torch, "empty", lambda *_, **__: None)
+    assert find_device("cuda") == torch.device("cuda")
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    assert find_device("cuda") == torch.device("cuda", 3)
+    assert find_device("cuda:1") == torch.device("cuda", 1)
+    assert find_device("cpu") == torch.device("cpu")

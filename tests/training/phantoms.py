@@ -43,6 +43,21 @@ def write_phantoms(root: Path, cases: int = 6, size: int = 32) -> Path:
     return root
 
 
+def write_ct(root: Path) -> Path:
+    """Three scans in Hounsfield units: the organ is brighter in each, the slices thicker."""
+    for folder in ("images", "labels"):
+        (root / folder).mkdir(parents=True)
+    for number in range(3):
+        labels = np.zeros((24, 24, 24), np.uint8)
+        labels[6:18, 6:18, 6:18] = 1
+        noise = np.random.default_rng(number).normal(0, 5, labels.shape)
+        image = np.where(labels == 1, 150 + 60 * number, -800) + noise
+        affine = np.diag([1.0, 1.0, 1.0 + 0.5 * number, 1.0])
+        save(root / "images" / f"ct{number}.nii.gz", image.astype(np.float32), affine)
+        save(root / "labels" / f"ct{number}.nii.gz", labels, affine)
+    return root
+
+
 def save(path: Path, array: np.ndarray, affine: np.ndarray) -> None:
     """Writes NIfTI."""
     nib.save(nib.Nifti1Image(array, affine), path)

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from unetr.data.dataset import open_dataset
+from unetr.errors import InputError
 from unetr.training.distributed import Processes
 from unetr.training.history import read_history
 from unetr.training.state import load_state
@@ -60,9 +62,34 @@ def test_a_killed_process_ends_the_run_which_resumes(tmp_path):
     assert steps == [1, 2, 3, 4, 5]
 
 
+def beside(theirs):
+    """The first of two processes, of which the other has found `theirs`."""
+
+    class Both(Processes):
+        def gather(self, value):
+            return [value, theirs]
+
+    return Both(0, 2)
+
+
+def test_bad_input_in_one_process_ends_all():
+    def fails():
+        raise InputError("scan: damaged")
+
+    done = []
+    beside(None).each(lambda: done.append(1))
+    with pytest.raises(InputError, match="scan: damaged"):
+        beside(None).each(fails)
+    with pytest.raises(InputError, match="other scan: damaged"):
+        beside(InputError("other scan: damaged")).each(lambda: done.append(2))
+    assert done == [1, 2]
+
+
 def test_alone_everything_is_ones_own():
     alone = Processes()
     assert alone.writes
     assert alone.agree([0.5]) == alone.mean([0.5]) == [0.5]
     assert alone.gather("a") == ["a"]
+    with pytest.raises(InputError, match="no such folder"):
+        alone.each(lambda: open_dataset(Path("none")))
     assert alone.lead(lambda: "b") == alone.first("b") == "b"

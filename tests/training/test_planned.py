@@ -52,6 +52,23 @@ def test_normalisation_words_mean_numbers_of_the_data_set(known):
     assert whole.over == "all"
 
 
+def test_a_foreground_without_contrast_is_told(known):
+    _, found = known
+    channel = found.channels[0].model_copy(update={"percentile_05": 3.0, "percentile_95": 3.0})
+    flat = found.model_copy(update={"channels": (channel,)})
+    with pytest.raises(InputError, match=r"channel MR is 3 from the 5th to the 95th.*take plan"):
+        normalisations(Data(normalisation="foreground"), flat)
+
+
+def test_what_does_not_go_into_a_plan_is_told_in_one_line(known):
+    """Whatever the recipe lets through."""
+    recipe = load_recipe("auto")
+    odd = recipe.data.model_copy(update={"overlap": 2.0})
+    with pytest.raises(InputError, match=r"recipe auto: data\.overlap: .*less than 1") as caught:
+        plan_run(*known, recipe.model_copy(update={"data": odd}), "cpu", 8.0)
+    assert "\n" not in str(caught.value)
+
+
 def renamed(plan, *names):
     labels = tuple(Label(id=k, name=name) for k, name in enumerate(("background", *names)))
     return plan.model_copy(update={"labels": labels})

@@ -29,6 +29,54 @@ def test_a_rule_that_helps_is_taken_for_its_label_alone():
     assert len(told) == 3
 
 
+def chosen(prediction, reference, spacing_mm=(1.0, 1.0, 1.0), cases=3):
+    return choose_rules(LABELS, [(prediction, reference, spacing_mm)] * cases)
+
+
+def test_small_pieces_are_dropped_where_true_ones_are_several():
+    """Two nodes belong; specks of 8 mm3 and of 64 mm3 do not."""
+    _, reference, _ = case(False)
+    reference = np.kron(reference, np.ones((3, 3, 3), np.uint8))  # nodes of 216 mm3
+    prediction = reference.copy()
+    prediction[40:42, 40:42, 40:42] = 3
+    rules, gains = chosen(prediction, reference)
+    assert rules == (Postprocessing(label=3, minimum_mm3=10.0),)
+    assert np.isclose(gains["nodes"], 1 - 2 * 432 / (432 + 440))
+    prediction[50:54, 50:54, 50:54] = 3
+    assert chosen(prediction, reference)[0] == (Postprocessing(label=3, minimum_mm3=100.0),)
+    # In finer voxels the nodes themselves are of 27 mm3, the specks of 1 and 8.
+    assert chosen(prediction, reference, (0.5, 0.5, 0.5))[0] == (
+        Postprocessing(label=3, minimum_mm3=10.0),
+    )
+
+
+def test_holes_are_filled_where_there_should_be_none():
+    prediction, reference, _ = case(False)
+    prediction[4:6, 4:6, 4:6] = 0
+    assert chosen(prediction, reference)[0] == (Postprocessing(label=1, fill_holes=True),)
+    prediction[16:19, 16:19, 16:19] = 1
+    rules, gains = chosen(prediction, reference)
+    assert rules == (Postprocessing(label=1, largest_component=True, fill_holes=True),)
+    assert np.isclose(gains["liver"], 1 - 2 * 208 / (208 + 27 + 216))
+    # A shell that is meant to be one stays.
+    assert chosen(prediction[..., :15], prediction[..., :15])[0] == ()
+
+
+def test_what_is_found_where_there_is_nothing_is_no_case_afterwards():
+    """As in evaluation, where Dice is then undefined."""
+    prediction, reference, spacing_mm = case(False)
+    prediction[16, 16, 16] = 1
+    empty = np.zeros_like(reference)
+    speck = empty.copy()
+    speck[3, 3, 3] = 1
+    cases = [(prediction, reference, spacing_mm)] * 3 + [(speck, empty, spacing_mm)]
+    rules, gains = choose_rules(LABELS, cases)
+    assert rules == (Postprocessing(label=1, minimum_mm3=10.0),)
+    assert np.isclose(gains["liver"], 1 - 3 / 4 * (2 * 216 / (216 + 217)))
+    nothing = [(speck, empty, spacing_mm)] * 3
+    assert choose_rules(LABELS, nothing) == ((), {})
+
+
 def test_nothing_is_done_where_nothing_helps_or_few_cases_tell():
     assert choose_rules(LABELS, [case(False)] * 5) == ((), {})
     assert choose_rules(LABELS, [case(True)] * 2) == ((), {})

@@ -56,6 +56,8 @@ def test_fields_are_overruled():
     assert recipe.network.name == "segresnet"
     assert recipe.data.spacing_mm == (1.0, 1.0, 3.0)
     assert load_recipe("auto").network.stem
+    assert load_recipe("auto", ["data.orientation=LPS"]).data.orientation == "LPS"
+    assert load_recipe("auto", ["augmentation.gamma=[1, 1]"]).augmentation.gamma == (1.0, 1.0)
 
 
 @pytest.mark.parametrize(
@@ -67,6 +69,21 @@ def test_fields_are_overruled():
         ("training.lr", r"give it as section.key=value"),
         ("training.lr=-1", r"training.lr: .*greater than 0"),
         ("network.name=unet", r"network.name"),
+        ("data.overlap=1.5", r"data\.overlap: .*less than 1"),
+        ("data.orientation=XYZ", r"data\.orientation: XYZ is not L or R, then A or P"),
+        ("data.orientation=SRA", r"data\.orientation: SRA is not .* keep their order"),
+        ("data.window_hu=[5, -5]", r"data\.window_hu: 5 is not below -5; correct its value"),
+        ("data.window_hu=[5, 5]", r"data\.window_hu: 5 is not below 5"),
+        ("data.window_hu=[-inf, 5]", r"data\.window_hu\.0: .*finite"),
+        ("data.spacing_mm=[0, 1, 1]", r"data\.spacing_mm\.0: .*greater than 0"),
+        ("data.spacing_mm=[1, nan, 1]", r"data\.spacing_mm\.1: "),
+        ("data.patch_voxels=[32, 0, 32]", r"data\.patch_voxels\.1: .*greater than or equal to 1"),
+        ("data.mirror_axes=[3]", r"data\.mirror_axes\.0: "),
+        ("data.mirror_axes=[0, 0]", r"data\.mirror_axes: an axis is named twice"),
+        ("augmentation.low_resolution=[0, 1]", r"augmentation\.low_resolution\.0: .*than 0"),
+        ("augmentation.gamma=[2, 1]", r"augmentation\.gamma: 2 is above 1; the smaller one comes"),
+        ("augmentation.flip_p=1.5", r"augmentation\.flip_p: .*less than or equal to 1"),
+        ("augmentation.noise=-1", r"augmentation\.noise: .*greater than or equal to 0"),
     ],
 )
 def test_wrong_settings_are_told_in_one_line(setting, told):

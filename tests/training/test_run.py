@@ -10,22 +10,26 @@ import pytest
 import torch
 
 from unetr import evaluate
-from unetr.checkpoint import load_model
+from unetr.checkpoint import Model, load_model
+from unetr.data.dataset import open_dataset
+from unetr.data.fingerprint import fingerprint
 from unetr.errors import InputError
 from unetr.evaluation import read_evaluation
+from unetr.inference.members import shared_plan
 from unetr.training.crossvalidation import write_cross_validation
 from unetr.training.errors import Stopped
 from unetr.training.folder import read_manifest
 from unetr.training.history import read_history
-from unetr.training.prepare import Order
+from unetr.training.prepare import Order, prepare
 from unetr.training.progress import Silence
 from unetr.training.recipe import load_recipe
-from unetr.training.run import run_training
+from unetr.training.run import _begin, run_training
 from unetr.training.state import StopRequest, load_state
 
-from .phantoms import TINY, write_phantoms
+from .phantoms import TINY, write_ct, write_phantoms
 
 FAST = (*TINY, "training.precision=fp32", "training.batch=2", "training.log_steps=1")
+CPU = torch.device("cpu")
 
 
 class Heard(Silence):
@@ -129,15 +133,23 @@ def test_other_networks_go_the_same_way(data, tmp_path, name):
     assert read_manifest(order.run).status == "finished"
 
 
-def test_validation_cases_shape_nothing(finished, data):
-    """The fingerprint is of the training cases alone."""
-    from unetr.data.dataset import open_dataset
-    from unetr.data.fingerprint import fingerprint
-
-    manifest = read_manifest(finished[0])
-    dataset = open_dataset(data)
-    training = tuple(case for case in dataset.cases if case.name in manifest.train)
-    assert manifest.fingerprint == fingerprint(replace(dataset, cases=training)).digest
+def test_folds_share_their_plan_so_that_their_models_can_be_averaged(tmp_path):
+    """Though each fold alone would find another spacing and other intensities of its CT."""
+    data = write_ct(tmp_path / "ct")
+    cases = open_dataset(data).cases
+    prepared = [
+        prepare(Order(data, tmp_path / "run", settings=FAST, fold=fold), CPU, 1, Silence())
+        for fold in (0, 1)
+    ]
+    first, second = (each.manifest for each in prepared)
+    assert first.train != second.train
+    assert first.plan == second.plan
+    assert first.plan.normalisation[0].kind == "standard"
+    assert first.plan.spacing_mm == (1.0, 1.0, 1.5)
+    assert first.fingerprint == second.fingerprint == fingerprint(open_dataset(data)).digest
+    assert {*first.train, *first.validation} == {case.name for case in cases}
+    models = [Model(torch.nn.Identity(), each.plan, config={}) for each in (first, second)]
+    assert shared_plan(models) == first.plan
 
 
 def test_stopped_and_resumed_it_is_as_if_never_stopped(order, finished):
@@ -200,6 +212,7 @@ def test_what_cannot_be_trained_is_told_in_one_line(order, tmp_path):
         run(replace(order, fold=5))
     with pytest.raises(InputError, match=r"max-minutes 0.001: preparing and validating alone"):
         run(replace(order, max_steps=None, max_minutes=0.001))
+    assert list(order.run.iterdir()) == []
     (tmp_path / "endless.toml").write_text("name = 'endless'")
     with pytest.raises(InputError, match=r"has no end; give --max-steps"):
         run(replace(order, recipe=str(tmp_path / "endless.toml"), max_steps=None))
@@ -246,6 +259,14 @@ def test_minutes_take_the_place_of_the_recipes_steps(order):
     assert (training.max_steps, training.max_minutes) == (5000, None)
     both = resolve(replace(order, max_steps=9, max_minutes=7.0)).training
     assert (both.max_steps, both.max_minutes) == (9, 7.0)
+
+
+def test_a_run_goes_on_with_processes_that_can_share_its_batch(order):
+    run(replace(order, max_steps=1))
+    again = replace(order, resume=True)
+    with pytest.raises(InputError, match=r"batch 2 cannot be shared among 3.*as many processes as"):
+        _begin(again, CPU, 3, Silence())
+    assert _begin(again, CPU, 2, Silence()) is not None
 
 
 @pytest.mark.slow

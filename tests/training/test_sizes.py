@@ -55,6 +55,20 @@ def test_sizes_left_open_go_by_the_machine(plan):
     assert (patch_limit(96**3, "cpu"), patch_limit(96**3, "cuda")) == (64**3, 96**3)
 
 
+def test_options_of_the_modern_block_reach_the_network(plan):
+    small = {"hidden_size": 24, "mlp_dim": 48, "num_heads": 2, "num_layers": 4, "feature_size": 4}
+    asked = {"drop_path": 0.3, "num_registers": 2, "checkpointing": True}
+    name, config = network_config(Network(name="unetr-modern", **small, **asked), plan, "cpu")
+    assert asked.items() <= config.items()
+    network = build_network(name, config)
+    assert network.config["drop_path"] == 0.3
+    assert network.transformer.registers.shape[-2:] == (2, 24)
+    plain = network_config(Network(name="unetr-modern", **small), plan, "cpu")[1]
+    assert (plain["drop_path"], plain["num_registers"], plain["checkpointing"]) == (0.0, 0, False)
+    with pytest.raises(InputError, match=r"network\.drop_path: only the blocks of unetr-modern"):
+        network_config(Network(**small, **asked), plan, "cpu")
+
+
 def test_batches_are_shared_evenly():
     assert batch_size(None, 1) == 2
     assert batch_size(None, 3) == 3

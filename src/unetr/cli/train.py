@@ -78,8 +78,8 @@ def train(
 ) -> None:
     """Train a network on a folder of labelled scans.
 
-    Ctrl-C and SIGTERM save the run first; --resume continues it exactly. Under torchrun several
-    processes share the work.
+    Ctrl-C and SIGTERM save the run first, with exit codes 130 and 143; --resume continues it
+    exactly. Under torchrun several processes share the work.
 
     Example: unetr train Task04_Hippocampus -o run --max-minutes 30
     """
@@ -136,7 +136,9 @@ def _run(order: "Order", folds: bool) -> None:
         except Stopped:
             if leads:
                 talk.say(f"stopped; what is trained is saved. Continue with --resume: {_again()}")
-            raise typer.Exit(130 if stop.signal == signal.SIGINT else 0) from None
+            # As shells have it, so that what follows in a script does not take the run for done.
+            code = signal.SIGINT if stop.signal == signal.SIGINT else signal.SIGTERM
+            raise typer.Exit(128 + code) from None
         except TrainingError as error:
             typer.echo(f"unetr: {error}", err=True)
             raise typer.Exit(1) from None

@@ -7,6 +7,7 @@ import threading
 import time
 import zipfile
 from collections import OrderedDict
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,15 +41,23 @@ class CachedCase:
     """A preprocessed case.
 
     Attributes:
-        image: (channels, x, y, z) float32, mapped from the file: only what is used is read.
         foreground: Per class that is not background, or per region, up to 10,000 of its voxels
             (n, 3).
     """
 
-    image: NDArray[np.float32]
     foreground: tuple[NDArray[np.int32], ...]
     _folder: Path
     _labels: "_Labels"
+
+    @property
+    def image(self) -> NDArray[np.float32]:
+        """(channels, x, y, z) float32, mapped from the file: only what is used is read.
+
+        Mapped anew each time, which takes a tenth of a millisecond: a map holds an open file, of
+        which a process may have 1,024, and data sets have more cases.
+        """
+        mapped: NDArray[np.float32] = np.load(self._folder / "image.npy", mmap_mode="r")
+        return mapped
 
     @property
     def labels(self) -> NDArray[Any]:
@@ -84,8 +93,11 @@ class CaseCache:
         if entry.is_dir():
             try:
                 return self._open(entry)
-            except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            except (FileNotFoundError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
                 shutil.rmtree(entry, ignore_errors=True)
+            except OSError as error:
+                # Such as too many open files: the entry is none the worse for it.
+                raise InputError(f"{entry}: cannot be read ({error.strerror or error})") from error
         self._make(case, entry)
         return self._open(entry)
 
@@ -100,13 +112,16 @@ class CaseCache:
         return state.hexdigest()
 
     def _open(self, entry: Path) -> CachedCase:
-        image = np.load(entry / "image.npy", mmap_mode="r")
         with (entry / "foreground.npy").open("rb") as file:
             rows = np.load(file)
         foreground = tuple(rows[rows[:, 0] == k, 1:] for k in range(self._classes))
-        if not zipfile.is_zipfile(entry / "labels.npz"):
-            raise ValueError("labels are damaged")
-        return CachedCase(image, foreground, entry, self._labels)
+        # By the open file: given a path, it also answers no where the file cannot be opened.
+        with (entry / "labels.npz").open("rb") as file:
+            if not zipfile.is_zipfile(file):
+                raise ValueError("labels are damaged")
+        case = CachedCase(foreground, entry, self._labels)
+        _ = case.image
+        return case
 
     def _make(self, case: Case, entry: Path) -> None:
         image, label = read_pair(case)
@@ -172,5 +187,7 @@ def _foreground(labels: Integer[np.ndarray, "*r x y z"], classes: int) -> NDArra
 def _sweep(folder: Path) -> None:
     """Removes what runs that were killed long ago left half made."""
     for part in folder.glob(".part-*"):
-        if time.time() - part.stat().st_mtime > _ABANDONED_S:
-            shutil.rmtree(part, ignore_errors=True)
+        # Another process may be sweeping, too, or just have finished the entry.
+        with suppress(FileNotFoundError):
+            if time.time() - part.stat().st_mtime > _ABANDONED_S:
+                shutil.rmtree(part, ignore_errors=True)

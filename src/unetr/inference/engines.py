@@ -85,15 +85,18 @@ def make_engine(
 
 
 def find_device(device: str) -> torch.device:
-    """The device of that name; for `auto` an accelerator where there is one, under torchrun the
-    rank's own."""
+    """The device of that name; for `auto` an accelerator where there is one.
+
+    Under torchrun an accelerator without a number, such as cuda, is the process's own.
+    """
+    own = int(os.environ.get("LOCAL_RANK", 0))
     if device == "auto":
         found = torch.accelerator.current_accelerator(check_available=True)
-        if found is None:
-            return torch.device("cpu")
-        return torch.device(found.type, int(os.environ.get("LOCAL_RANK", 0)))
+        return torch.device("cpu") if found is None else torch.device(found.type, own)
     try:
         place = torch.device(device)
+        if place.type != "cpu" and place.index is None and "LOCAL_RANK" in os.environ:
+            place = torch.device(place.type, own)
         torch.empty(1, device=place)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]

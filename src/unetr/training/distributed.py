@@ -16,7 +16,7 @@ from unetr.training.errors import TrainingError
 T = TypeVar("T")
 
 _PATIENCE = timedelta(minutes=60)
-"""How long a process waits for the others: rank 0 prepares the cache alone at first."""
+"""How long a process waits for the others: rank 0 takes the fingerprint alone at first."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,10 @@ class Processes:
         dist.all_gather_object(found, value, group=self.control)
         return found
 
+    def wait(self) -> None:
+        """Until all processes are here."""
+        self.gather(None)
+
     def lead(self, work: Callable[[], T]) -> T:
         """What rank 0 finds, in all processes; what it raises for bad input, too."""
         if self.world == 1:
@@ -71,6 +75,18 @@ class Processes:
         if isinstance(found, InputError):
             raise found
         return cast(T, found)
+
+    def each(self, work: Callable[[], object]) -> None:
+        """Each process does its share and waits for the others; bad input that one of them finds
+        all of them raise."""
+        failed: InputError | None = None
+        try:
+            work()
+        except InputError as error:
+            failed = error
+        for found in self.gather(failed):
+            if found is not None:
+                raise found
 
     def first(self, value: T) -> T:
         """The value of rank 0."""

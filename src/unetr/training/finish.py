@@ -79,9 +79,22 @@ def _rules(
         watcher.preparing("choosing post-processing", done, len(cases))
 
     rules, gains = choose_rules(manifest.plan.labels[1:], _pairs(dataset, cases, raw), tell)
-    for name, gain in gains.items():
-        watcher.say(f"{name}: keeping the largest component alone adds {gain:.4f} Dice, so it is")
+    names = {label.id: label.name for label in manifest.plan.labels}
+    for rule in rules:
+        name = names[rule.label]
+        watcher.say(f"{name}: {_done(rule)} adds {gains[name]:.4f} Dice, so it is done")
     return rules, gains
+
+
+def _done(rule: Postprocessing) -> str:
+    """The rule in words."""
+    return " and ".join(
+        [
+            *(["keeping the largest component alone"] if rule.largest_component else []),
+            *([f"dropping pieces below {rule.minimum_mm3:g} mm3"] if rule.minimum_mm3 else []),
+            *(["filling holes"] if rule.fill_holes else []),
+        ]
+    )
 
 
 def _listed(scores: dict[str, Any]) -> str:

@@ -29,13 +29,15 @@ _OURS = (
     "tensorboard",
     "validation",
 )
+# What it leaves where it ends before there is a manifest.
+_BEFORE_MANIFEST = ("cache", "recipe.toml")
 
 
 class Manifest(BaseModel):
     """manifest.json: where the run comes from, and what was decided for it.
 
     Attributes:
-        fingerprint: Names the content of the training images.
+        fingerprint: Names the content of all labelled images, of whatever fold.
         init: The model whose weights it began with.
         licence: Of the data set, where it states one.
         notes: What a reader of the scores must know.
@@ -86,6 +88,9 @@ def versions() -> dict[str, str]:
 def claim(run: Path, *, resume: bool, overwrite: bool) -> bool:
     """Makes sure that the folder may be written to: empty, or of a run to continue or replace.
 
+    What killed writers left half written is removed in any case; a whole run, or a model or scores
+    that are there without one, only where `overwrite` says so.
+
     Returns:
         Whether there is a run to continue.
 
@@ -94,24 +99,46 @@ def claim(run: Path, *, resume: bool, overwrite: bool) -> bool:
     """
     if run.exists() and not run.is_dir():
         raise InputError(f"{run}: is a file; give another name with -o")
-    if resume and (run / "manifest.json").exists():
-        return True
     held = {path.name for path in run.iterdir()} if run.exists() else set()
-    if held - set(_OURS):
+    parts = {name for name in held if name.startswith(".part-")}
+    continues = resume and "manifest.json" in held
+    if not continues:
+        _refuse(run, held - parts, overwrite)
+    for name in parts if continues else held:
+        _remove(run / name)
+    return continues
+
+
+def _refuse(run: Path, held: set[str], overwrite: bool) -> None:
+    """Raises InputError where something would be lost that nobody asked to lose."""
+    if foreign := held - set(_OURS):
         raise InputError(
-            f"{run}: holds {sorted(held - set(_OURS))[0]}, which no run wrote; give another name "
-            "with -o"
+            f"{run}: holds {min(foreign)}, which no run wrote; give another name with -o"
         )
-    if "manifest.json" in held and not overwrite:
+    if overwrite:
+        return
+    if "manifest.json" in held:
         raise InputError(
             f"{run}: holds a run; continue it with --resume or replace it with --overwrite"
         )
-    for path in run.iterdir() if held else ():
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
-    return False
+    if kept := held - set(_BEFORE_MANIFEST):
+        raise InputError(
+            f"{run}: holds {min(kept)}, but no run that could be continued; give another name "
+            "with -o or replace it with --overwrite"
+        )
+
+
+def forget(run: Path) -> None:
+    """Takes a run that has not trained yet out of its folder, so that it may be given again."""
+    for name in ("manifest.json", *_BEFORE_MANIFEST):
+        _remove(run / name)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def is_finished(run: Path) -> bool:

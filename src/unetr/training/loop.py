@@ -108,6 +108,8 @@ def train(job: Job) -> State:
             watch.stepped(step, loss, lr, norm)
             if stopping:
                 watch.save(step)
+                # torchrun ends all as soon as one has: not while the first still writes.
+                processes.wait()
                 raise Stopped
     watch.save(step)
     return watch.state

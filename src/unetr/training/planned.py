@@ -2,10 +2,14 @@
 
 from typing import Any
 
+from pydantic import ValidationError
+
 from unetr.data.cases import Dataset
 from unetr.data.fingerprint import Fingerprint
 from unetr.data.plan import Normalisation, Plan
 from unetr.data.planning import make_plan
+from unetr.errors import InputError
+from unetr.training.bounds import first_fault
 from unetr.training.recipe import Data, Recipe
 from unetr.training.sizes import fit_plan, patch_limit
 
@@ -32,8 +36,12 @@ def plan_run(
     """Plans from the fingerprint, then lets the recipe overrule.
 
     Args:
-        fingerprint: Of the training cases alone: validation cases must not shape the plan.
+        fingerprint: Of all labelled cases, whatever the fold: models of an ensemble must share
+            their plan.
         memory_gb: For a training step.
+
+    Raises:
+        InputError: what the recipe sets does not go together, or not with the data set.
     """
     data = recipe.data
     plan = make_plan(
@@ -51,11 +59,22 @@ def plan_run(
         changes["normalisation"] = normalisations(data, fingerprint)
     told = dict.fromkeys(changes, f"the recipe {recipe.name} says so")
     changed = plan.model_dump() | changes | {"reasons": plan.reasons | told}
-    return fit_plan(Plan.model_validate(changed), recipe.network)
+    try:
+        overruled = Plan.model_validate(changed)
+    except ValidationError as error:
+        field, reason = first_fault(error)
+        raise InputError(
+            f"recipe {recipe.name}: data{f'.{field}' if field else ''}: {reason}; correct its value"
+        ) from None
+    return fit_plan(overruled, recipe.network)
 
 
 def normalisations(data: Data, fingerprint: Fingerprint) -> tuple[Normalisation, ...]:
-    """What the recipe's word for the normalisation means on this data set, per channel."""
+    """What the recipe's word for the normalisation means on this data set, per channel.
+
+    Raises:
+        InputError: the foreground of a channel has nothing to normalise by.
+    """
     found = []
     for channel in fingerprint.channels:
         if data.normalisation == "window":
@@ -63,6 +82,11 @@ def normalisations(data: Data, fingerprint: Fingerprint) -> tuple[Normalisation,
             found.append(Normalisation(kind="range", low=low, high=high))
         elif data.normalisation == "foreground":
             low, high = channel.percentile_05, channel.percentile_95
+            if low >= high:
+                raise InputError(
+                    f"data.normalisation foreground: channel {channel.name} is {low:g} from the "
+                    "5th to the 95th percentile of the foreground; take plan or zscore"
+                )
             found.append(Normalisation(kind="range", low=low, high=high))
         else:
             over: Any = "nonzero" if data.normalisation == "zscore-nonzero" else "all"

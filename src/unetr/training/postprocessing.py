@@ -1,9 +1,11 @@
 """Post-processing, chosen by what it changes on the validation cases."""
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Integer
+from scipy import ndimage
 
 from unetr.data.plan import Label, Postprocessing
 from unetr.inference.postprocess import postprocess
@@ -13,6 +15,14 @@ Labels = Integer[np.ndarray, "x y z"]
 # A rule must be worth it on the mean, and fewer cases could not tell.
 _LEAST_GAIN = 0.001
 _LEAST_CASES = 3
+# Of those that do the same the first is taken, so of sizes the smallest.
+_REMOVALS: tuple[dict[str, Any], ...] = (
+    {},
+    {"largest_component": True},
+    {"minimum_mm3": 10.0},
+    {"minimum_mm3": 100.0},
+    {"minimum_mm3": 1000.0},
+)
 
 
 def choose_rules(
@@ -20,7 +30,8 @@ def choose_rules(
     cases: Iterable[tuple[Labels, Labels, Sequence[float]]],
     tell: Callable[[], None] = lambda: None,
 ) -> tuple[tuple[Postprocessing, ...], dict[str, float]]:
-    """Per label, whether to keep its largest component alone.
+    """Per label, what to remove (all but its largest component, or small ones) and whether to fill
+    its holes; each only where it raises the label's mean Dice.
 
     Args:
         labels: Without the background.
@@ -30,26 +41,63 @@ def choose_rules(
     Returns:
         The rules, and per label name what its rule adds to its mean Dice.
     """
-    gains: dict[int, list[float]] = {label.id: [] for label in labels}
+    dice: dict[int, list[list[float]]] = {label.id: [] for label in labels}
     for prediction, reference, spacing_mm in cases:
+        boxes = ndimage.find_objects(prediction)
         for label in labels:
-            rule = Postprocessing(label=label.id, largest_component=True)
-            before = _dice(prediction, reference, label.id)
-            after = _dice(postprocess(prediction, spacing_mm, [rule]), reference, label.id)
-            if not np.isnan(before):
-                gains[label.id].append(after - before)
+            box = boxes[label.id - 1] if label.id <= len(boxes) else None
+            total = int((reference == label.id).sum())
+            if box is not None:
+                # No rule reaches beyond the label's box, which is far smaller than the scan.
+                part = (prediction[box], reference[box], spacing_mm)
+                dice[label.id].append([_dice(*part, rule, total) for rule in _rules(label.id)])
+            elif total:
+                dice[label.id].append([0.0] * len(_rules(label.id)))
         tell()
-    means = {
-        label: float(np.mean(gains[label.id]))
-        for label in labels
-        if len(gains[label.id]) >= _LEAST_CASES
-    }
-    chosen = [label for label, gain in means.items() if gain >= _LEAST_GAIN]
-    rules = tuple(Postprocessing(label=label.id, largest_component=True) for label in chosen)
-    return rules, {label.name: means[label] for label in chosen}
+    rules, gains = [], {}
+    for label in labels:
+        if len(dice[label.id]) < _LEAST_CASES:
+            continue
+        means = [_mean(values) for values in zip(*dice[label.id], strict=True)]
+        if best := _best(means):
+            rules.append(_rules(label.id)[best])
+            gains[label.name] = means[best] - means[0]
+    return tuple(rules), gains
 
 
-def _dice(prediction: Labels, reference: Labels, label: int) -> float:
-    a, b = prediction == label, reference == label
-    sizes = int(a.sum()) + int(b.sum())
-    return 2 * int((a & b).sum()) / sizes if sizes else float("nan")
+def _rules(label: int) -> list[Postprocessing]:
+    """The first does nothing; the second half is the first with holes filled, too."""
+    return [
+        Postprocessing(label=label, fill_holes=filled, **removal)
+        for filled in (False, True)
+        for removal in _REMOVALS
+    ]
+
+
+def _best(means: Sequence[float]) -> int:
+    """The rule to take, by the mean Dice of each; 0 where none is worth it."""
+    half = len(_REMOVALS)
+    removal = max(range(half), key=means.__getitem__)
+    if means[removal] - means[0] < _LEAST_GAIN:
+        removal = 0
+    filled = means[half + removal] - means[removal] >= _LEAST_GAIN
+    return removal + half * filled
+
+
+def _mean(dice: Sequence[float]) -> float:
+    """Over the cases where it is defined, as in evaluation."""
+    defined = [value for value in dice if not np.isnan(value)]
+    return float(np.mean(defined)) if defined else 0.0
+
+
+def _dice(
+    prediction: Labels,
+    reference: Labels,
+    spacing_mm: Sequence[float],
+    rule: Postprocessing,
+    total: int,
+) -> float:
+    """Dice after the rule; `total` counts the reference's voxels in the whole scan."""
+    found = postprocess(prediction, spacing_mm, [rule]) == rule.label
+    sizes = int(found.sum()) + total
+    return 2 * int((found & (reference == rule.label)).sum()) / sizes if sizes else float("nan")

@@ -126,7 +126,10 @@ def _ended(recipe: Recipe, order: Order) -> Recipe:
 
 
 def prepare(order: Order, device: torch.device, world: int, watcher: Watcher) -> Prepared:
-    """Decides everything for a new run, from its training cases alone.
+    """Decides everything for a new run.
+
+    The plan is of all labelled cases, as nnU-Net's is, so that the folds of a data set share it and
+    their models can be averaged. Weights are learnt from the training cases alone.
 
     Raises:
         InputError: too few cases, a case that cannot be read, a recipe that does not fit.
@@ -140,16 +143,15 @@ def prepare(order: Order, device: torch.device, world: int, watcher: Watcher) ->
     split = split_cases([case.name for case in dataset.cases], order.fold or 0)
     if split.note:
         watcher.say(f"note: {split.note}")
-    training = replace(dataset, cases=tuple(dataset.cases[i] for i in split.train))
     done = 0
 
     def on_case(_name: str) -> None:
         nonlocal done
         done += 1
-        watcher.preparing("taking the fingerprint", done, len(training.cases))
+        watcher.preparing("taking the fingerprint", done, len(dataset.cases))
 
-    found = fingerprint(training, on_case)
-    plan = plan_run(training, found, recipe, device.type, step_memory_gb(device))
+    found = fingerprint(dataset, on_case)
+    plan = plan_run(dataset, found, recipe, device.type, step_memory_gb(device))
     model = load_model(order.init) if order.init else None
     if model is not None:
         plan = inherited_plan(plan, model)

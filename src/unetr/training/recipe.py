@@ -11,9 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from unetr.data.plan import Crop, Order
 from unetr.errors import InputError
+from unetr.training import bounds
 
-Triple = tuple[float, float, float]
-Size = tuple[int, int, int]
+Triple = tuple[bounds.Positive, bounds.Positive, bounds.Positive]
+Size = tuple[bounds.Voxels, bounds.Voxels, bounds.Voxels]
 NetworkName = Literal["unetr", "unetr-modern", "dynunet", "segresnet", "swinunetr"]
 
 
@@ -27,10 +28,11 @@ class Data(_Section):
     Attributes:
         spacing_mm: Distance between voxel centres on the network's grid, along x, y, z.
         patch_voxels: Of what the network sees at once.
-        orientation: Where the axes point: three of L or R, A or P, I or S.
+        orientation: Such as LPS. Axes may be turned round, but stay x, y and z of the patient.
         crop: A `kind` (`none`, `nonzero`, or `above` a `threshold`) and a `margin_mm`.
         image_order: Interpolation along each axis: 0 nearest, 1 linear, 3 cubic.
         blend: How overlapping windows are weighted.
+        mirror_axes: Axes (0, 1, 2) along which training and `--tta` may flip.
         normalisation: `plan` leaves it to the plan; `window` clips to window_hu and maps it to
             [0, 1]; `foreground` does so with the data set's 5th and 95th foreground percentiles;
             `zscore` and `zscore-nonzero` take each scan's own mean and deviation.
@@ -41,14 +43,16 @@ class Data(_Section):
     spacing_mm: Triple | None = None
     patch_voxels: Size | None = None
     token_voxels: Size | None = Field(default=None, description="Of the network's own patches.")
-    orientation: str | None = None
+    orientation: bounds.Orientation | None = None
     crop: Crop | None = None
     image_order: tuple[Order, Order, Order] | None = None
-    overlap: float | None = Field(default=None, description="Share that windows have in common.")
+    overlap: float | None = Field(
+        default=None, ge=0.0, lt=1.0, description="Share that windows have in common."
+    )
     blend: Literal["gaussian", "constant"] | None = None
-    mirror_axes: tuple[int, ...] | None = None
+    mirror_axes: bounds.Axes | None = None
     normalisation: Literal["plan", "window", "foreground", "zscore", "zscore-nonzero"] = "plan"
-    window_hu: tuple[float, float] = Field(default=(-1000.0, 1000.0), description="Of `window`.")
+    window_hu: bounds.Window = Field(default=(-1000.0, 1000.0), description="Of `window`.")
     patch_limit_voxels: int = Field(default=96**3, ge=512, description="Of a planned patch.")
     regions: Literal["data-set", "brain-tumour"] = "data-set"
 
@@ -59,6 +63,11 @@ class Network(_Section):
     Attributes:
         skip_layers: Blocks, counted from 1, whose outputs feed the decoder besides the last.
         decoder: `unetr` is the paper's; `nup`, `pup` and `mla` are those of its ablation.
+        drop_path: How often the last block of unetr-modern is skipped in training; those before
+            less.
+        num_registers: Tokens without a place in the patch, for what belongs to none.
+        checkpointing: The transformer computes its activations again in the backward pass: less
+            memory, more time.
     """
 
     name: NetworkName = Field(default="unetr", description="`--network` overrules it.")
@@ -71,6 +80,9 @@ class Network(_Section):
     decoder: Literal["unetr", "nup", "pup", "mla"] = "unetr"
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0, description="In the transformer.")
     deep_supervision: bool = Field(default=False, description="Loss of coarser outputs, too.")
+    drop_path: float = Field(default=0.0, ge=0.0, lt=1.0)
+    num_registers: int = Field(default=0, ge=0)
+    checkpointing: bool = False
     stem: bool = Field(default=False, description="Convolutions beside the transformer.")
 
 
@@ -103,28 +115,30 @@ class Augmentation(_Section):
         blur_voxels: Width of the Gaussian, drawn between the two.
     """
 
-    flip_p: float = 0.0
+    flip_p: bounds.Probability = 0.0
     flip_axes: Literal["all", "plan"] = "plan"
-    rot90_p: float = 0.0
+    rot90_p: bounds.Probability = 0.0
     rot90_planes: Literal["all", "axial"] = "all"
-    rotate_p: float = 0.0
-    rotate_degrees: float = 15.0
-    scale_p: float = 0.0
-    scale: float = 0.2
-    intensity_scale_p: float = 0.0
-    intensity_scale: float = 0.1
-    intensity_shift_p: float = 0.0
-    intensity_shift: float = 0.1
-    gamma_p: float = 0.0
-    gamma: tuple[float, float] = (0.7, 1.5)
-    contrast_p: float = 0.0
-    contrast: tuple[float, float] = (0.75, 1.25)
-    noise_p: float = 0.0
-    noise: float = Field(default=0.1, description="Largest deviation, normalised intensities.")
-    blur_p: float = 0.0
-    blur_voxels: tuple[float, float] = (0.5, 1.0)
-    low_resolution_p: float = 0.0
-    low_resolution: tuple[float, float] = (1.0, 2.0)
+    rotate_p: bounds.Probability = 0.0
+    rotate_degrees: bounds.NotNegative = 15.0
+    scale_p: bounds.Probability = 0.0
+    scale: bounds.NotNegative = 0.2
+    intensity_scale_p: bounds.Probability = 0.0
+    intensity_scale: bounds.NotNegative = 0.1
+    intensity_shift_p: bounds.Probability = 0.0
+    intensity_shift: bounds.NotNegative = 0.1
+    gamma_p: bounds.Probability = 0.0
+    gamma: bounds.PositiveRange = (0.7, 1.5)
+    contrast_p: bounds.Probability = 0.0
+    contrast: bounds.PositiveRange = (0.75, 1.25)
+    noise_p: bounds.Probability = 0.0
+    noise: bounds.NotNegative = Field(
+        default=0.1, description="Largest deviation, normalised intensities."
+    )
+    blur_p: bounds.Probability = 0.0
+    blur_voxels: bounds.PositiveRange = (0.5, 1.0)
+    low_resolution_p: bounds.Probability = 0.0
+    low_resolution: bounds.PositiveRange = (1.0, 2.0)
 
 
 class Loss(_Section):
@@ -217,11 +231,10 @@ def load_recipe(name: str | Path, settings: Sequence[str] = ()) -> Recipe:
     try:
         return Recipe.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        if first["type"] == "extra_forbidden":
+        key, reason = bounds.first_fault(error)
+        if error.errors()[0]["type"] == "extra_forbidden":
             raise InputError(f"recipe {name}: {_unknown(key)}") from None
-        raise InputError(f"recipe {name}: {key}: {first['msg']}; correct its value") from None
+        raise InputError(f"recipe {name}: {key}: {reason}; correct its value") from None
 
 
 def to_toml(recipe: Recipe) -> str:

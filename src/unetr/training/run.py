@@ -17,7 +17,7 @@ from unetr.inference.engines import find_device
 from unetr.training.crossvalidation import write_cross_validation
 from unetr.training.distributed import Processes, joined
 from unetr.training.finish import finish, finish_estimate_s
-from unetr.training.folder import claim, is_finished, write_manifest, write_recipe
+from unetr.training.folder import claim, forget, is_finished, write_manifest, write_recipe
 from unetr.training.folds import fold_count
 from unetr.training.loop import Job, train
 from unetr.training.prepare import (
@@ -31,6 +31,7 @@ from unetr.training.prepare import (
 from unetr.training.progress import Silence, Stoppable, Watcher
 from unetr.training.sampling import TrainingCase
 from unetr.training.schedule import Clock
+from unetr.training.sizes import batch_size
 from unetr.training.state import StopRequest, state_path
 from unetr.training.validation import Validator
 
@@ -91,8 +92,9 @@ def run_fold(
         watcher.say(line)
 
     cache = CaseCache(order.cache or order.run / "cache", manifest.plan)
-    # The first process prepares what is not there yet; the others then only open it.
-    processes.lead(lambda: len(_prepared(cache, training, watcher)))
+    # Each process prepares its share of what is not there yet; the rest it then only opens.
+    own = training[processes.rank :: processes.world]
+    processes.each(lambda: _prepared(cache, own, watcher))
     cached = _prepared(cache, training, Silence())
 
     resumed = state_path(order.run).exists()
@@ -148,7 +150,7 @@ def _check_minutes(job: Job, minutes: float) -> None:
     needed_s = job.clock.elapsed_s() + 1.15 * job.validation_s + job.finish_s
     if needed_s >= 60 * minutes:
         # Nothing has begun that would be lost when the command is given again.
-        (job.run / "manifest.json").unlink()
+        forget(job.run)
         raise InputError(
             f"--max-minutes {minutes:g}: preparing and validating alone take about "
             f"{needed_s / 60:.1f} minutes; give more, or --max-steps"
@@ -166,6 +168,8 @@ def _begin(order: Order, device: torch.device, world: int, watcher: Watcher) -> 
         prepared = continued(order)
         if is_finished(order.run) and not prepared.extended:
             return None
+        # The batch was chosen for the number of processes that the run began with.
+        batch_size(prepared.recipe.training.batch, world)
     write_recipe(order.run, prepared.recipe)
     write_manifest(order.run, prepared.manifest)
     return prepared

@@ -82,7 +82,7 @@ def patch_start(
             voxels = present[rng.integers(len(present))]
         centre = voxels[rng.integers(len(voxels))]
     else:
-        centre = _background(case, rng)
+        centre = _background(case, size, rng)
     starts = []
     for at, voxels, patch in zip(centre, size, patch_voxels, strict=True):
         inside = min(max(int(at) - patch // 2, 0), max(voxels - patch, 0))
@@ -90,11 +90,12 @@ def patch_start(
     return (starts[0], starts[1], starts[2])
 
 
-def _background(case: TrainingCase, rng: np.random.Generator) -> NDArray[Any]:
+def _background(case: TrainingCase, size: Sequence[int], rng: np.random.Generator) -> NDArray[Any]:
     """A voxel without a label; any voxel where labels fill nearly everything."""
+    labels = case.labels
     for _ in range(_TRIES):
-        at = rng.integers(case.image.shape[1:])
-        if not np.any(case.labels[..., at[0], at[1], at[2]]):
+        at = rng.integers(size)
+        if not np.any(labels[..., at[0], at[1], at[2]]):
             break
     return at
 

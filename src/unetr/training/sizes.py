@@ -34,7 +34,7 @@ def batch_size(asked: int | None, world: int) -> int:
         if asked % world:
             raise InputError(
                 f"training.batch {asked} cannot be shared among {world} processes; "
-                f"take a multiple of {world}"
+                f"take a multiple of {world}, or as many processes as divide it"
             )
         return asked
     return math.ceil(_BATCH / world) * world
@@ -71,7 +71,11 @@ def fit_plan(plan: Plan, network: Network) -> Plan:
 
 
 def network_config(network: Network, plan: Plan, device_type: str) -> tuple[str, dict[str, Any]]:
-    """The name and the arguments of the network, as `unetr.checkpoint.build_network` takes them."""
+    """The name and the arguments of the network, as `unetr.checkpoint.build_network` takes them.
+
+    Raises:
+        InputError: the recipe asks for what that network does not have.
+    """
     channels, outputs = len(plan.channels), plan.out_channels
     if network.name in ("unetr", "unetr-modern"):
         return "unetr", _unetr(network, plan, device_type)
@@ -107,6 +111,11 @@ def network_config(network: Network, plan: Plan, device_type: str) -> tuple[str,
 
 
 def _unetr(network: Network, plan: Plan, device_type: str) -> dict[str, Any]:
+    if network.drop_path and network.name != "unetr-modern":
+        raise InputError(
+            "network.drop_path: only the blocks of unetr-modern have it; leave it out or give "
+            "--network unetr-modern"
+        )
     sizes = dict(_UNETR_SMALL if device_type == "cpu" else _UNETR_BASE)
     for key in sizes:
         if (asked := getattr(network, key)) is not None:
@@ -125,6 +134,9 @@ def _unetr(network: Network, plan: Plan, device_type: str) -> dict[str, Any]:
         "decoder": network.decoder,
         "block": "modern" if network.name == "unetr-modern" else "vit",
         "dropout": network.dropout,
+        "drop_path": network.drop_path,
+        "num_registers": network.num_registers,
+        "checkpointing": network.checkpointing,
         "deep_supervision": network.deep_supervision,
         # The decoders of the ablation have no skips for it to join.
         "stem": network.stem and network.decoder == "unetr",

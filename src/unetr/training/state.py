@@ -50,9 +50,19 @@ def save_state(run: Path, state: State) -> None:
     Raises:
         InputError: the folder cannot be written to, or the disk is full.
     """
+    # asdict would copy every tensor.
+    content = {key: getattr(state, key) for key in State.__dataclass_fields__}
     with written_whole(state_path(run)) as part:
-        # asdict would copy every tensor.
-        torch.save({key: getattr(state, key) for key in State.__dataclass_fields__}, part)
+        try:
+            torch.save(content, part)
+        except RuntimeError as error:
+            # Torch's writer hides the operating system's error behind its own.
+            if not any(word in str(error) for word in ("PytorchStreamWriter", "inline_container")):
+                raise
+            raise InputError(
+                f"{state_path(run)}: cannot be written, most likely because the disk is full; "
+                "free some space and continue with --resume"
+            ) from error
 
 
 def load_state(run: Path, device: torch.device | str = "cpu") -> State:
@@ -74,22 +84,33 @@ def load_state(run: Path, device: torch.device | str = "cpu") -> State:
 
 
 class StopRequest:
-    """Whether SIGINT or SIGTERM came; a second one interrupts at once."""
+    """Whether SIGINT or SIGTERM came; a second SIGINT interrupts at once.
+
+    SIGTERM may come any number of times: Slurm sends it to every process, and torchrun passes it
+    on. Only somebody at the keyboard means more by the second.
+
+    Attributes:
+        signal: The first that came; 0 before, and where another process was asked.
+    """
 
     def __init__(self) -> None:
         self.requested = False
         self.signal = 0
+        self._interrupted = False
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         """The signal handler."""
-        if self.requested:
-            raise KeyboardInterrupt
-        self.requested, self.signal = True, number
+        if number == signal.SIGINT:
+            if self._interrupted:
+                raise KeyboardInterrupt
+            self._interrupted = True
+        if not self.requested:
+            self.requested, self.signal = True, number
 
 
 @contextmanager
 def stop_on_signals() -> Iterator[StopRequest]:
-    """Within the block the first SIGINT or SIGTERM only sets a flag.
+    """Within the block the first SIGINT, and any SIGTERM, only sets a flag.
 
     Python delivers signals to the main thread alone; elsewhere the flag stays for the caller.
     """

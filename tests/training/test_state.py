@@ -1,0 +1,66 @@
+"""The state on disk, and the signals that ask for it."""
+
+import os
+import signal
+
+import pytest
+import torch
+
+from unetr.errors import InputError
+from unetr.training.state import State, load_state, save_state, stop_on_signals
+
+
+def state(step):
+    return State(step, 1.0, 0, -1.0, {"weight": torch.ones(3)}, {})
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        "PytorchStreamWriter failed writing file data/0: file write failed",
+        "[enforce fail at inline_container.cc:664] . unexpected pos 64 vs 0",
+    ],
+)
+def test_full_disk_is_one_line_and_the_old_state_stays(tmp_path, monkeypatch, told):
+    def full(content, path):
+        path.write_bytes(b"half")
+        raise RuntimeError(told)
+
+    save_state(tmp_path, state(1))
+    with monkeypatch.context() as patched:
+        patched.setattr("unetr.training.state.torch.save", full)
+        with pytest.raises(
+            InputError, match=r"state\.pt: cannot be written.*disk is full"
+        ) as caught:
+            save_state(tmp_path, state(2))
+    assert "\n" not in str(caught.value)
+    assert load_state(tmp_path).step == 1
+    assert [path.name for path in (tmp_path / "last").iterdir()] == ["state.pt"]
+
+
+def test_other_failures_are_not_taken_for_a_full_disk(tmp_path, monkeypatch):
+    def broken(content, path):
+        raise RuntimeError("CUDA error: device-side assert triggered")
+
+    monkeypatch.setattr("unetr.training.state.torch.save", broken)
+    with pytest.raises(RuntimeError, match="CUDA error"):
+        save_state(tmp_path, state(1))
+
+
+def test_sigterm_may_come_again_and_again():
+    with stop_on_signals() as stop:
+        for _ in range(3):
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert (stop.requested, stop.signal) == (True, signal.SIGTERM)
+        # Ctrl-C after it is a first one, too.
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop.signal == signal.SIGTERM
+
+
+def test_a_second_ctrl_c_interrupts_at_once():
+    with stop_on_signals() as stop:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert (stop.requested, stop.signal) == (True, signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
