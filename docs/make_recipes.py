@@ -87,20 +87,23 @@ def _attributes(told: str) -> Iterator[tuple[str, str]]:
 def _kind(annotation: Any) -> str:
     """A type in the words of TOML."""
     origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Annotated:
+        return _kind(inner[0])
     if origin in (types.UnionType, typing.Union):
         return _kind(next(each for each in inner if each is not types.NoneType))
     if origin is typing.Literal:
         return ", ".join(f"`{each}`" for each in inner)
     if origin is tuple and inner[-1] is ...:
-        return f"list of {_kind(inner[0])}s"
+        return f"list of {_several(inner[0])}"
     if origin is tuple:
-        return (
-            f"{len(inner)} of {_kind(inner[0])}"
-            if "`" in _kind(inner[0])
-            else (f"{len(inner)} {_kind(inner[0])}s")
-        )
+        return f"{len(inner)} {'of ' * ('`' in _several(inner[0]))}{_several(inner[0])}"
     names = {bool: "true or false", int: "integer", float: "number", str: "word"}
     return names.get(annotation, "table")
+
+
+def _several(annotation: Any) -> str:
+    kind = _kind(annotation)
+    return kind if "`" in kind else f"{kind}s"
 
 
 def _bounds(info: FieldInfo) -> str:
