@@ -3,7 +3,8 @@
 import pytest
 
 from unetr.errors import InputError
-from unetr.training.recipe import load_recipe, recipe_names, to_toml
+from unetr.training.recipe import load_recipe, recipe_names
+from unetr.training.recipe_toml import to_toml
 
 
 def test_the_papers_recipes_to_the_letter():

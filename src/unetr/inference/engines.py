@@ -95,7 +95,7 @@ def find_device(device: str) -> torch.device:
         return torch.device("cpu") if found is None else torch.device(found.type, own)
     try:
         place = torch.device(device)
-        if place.type != "cpu" and place.index is None and "LOCAL_RANK" in os.environ:
+        if place.type != "cpu" and ":" not in device and "LOCAL_RANK" in os.environ:
             place = torch.device(place.type, own)
         torch.empty(1, device=place)
     except (RuntimeError, AssertionError) as error:

@@ -237,16 +237,6 @@ def load_recipe(name: str | Path, settings: Sequence[str] = ()) -> Recipe:
         raise InputError(f"recipe {name}: {key}: {reason}; correct its value") from None
 
 
-def to_toml(recipe: Recipe) -> str:
-    """The recipe as TOML; fields that are left open are left out, as TOML has no null."""
-    lines: list[str] = [f"name = {_toml(recipe.name)}"]
-    for section, content in recipe.model_dump(mode="json", exclude_none=True).items():
-        if isinstance(content, dict):
-            lines += ["", f"[{section}]"]
-            lines += [f"{key} = {_toml(value)}" for key, value in content.items()]
-    return "\n".join(lines) + "\n"
-
-
 def _read(name: str | Path) -> dict[str, Any]:
     if str(name) in recipe_names():
         text = resources.files("unetr.training.recipes").joinpath(f"{name}.toml").read_text()
@@ -300,15 +290,3 @@ def _unknown(key: str) -> str:
     near += [name for name in difflib.get_close_matches(key, known, n=3) if name not in near]
     cure = f"near are {', '.join(near[:3])}" if near else f"fields are {', '.join(known)}"
     return f"there is no field {key!r}; {cure}"
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
-    if isinstance(value, list):
-        return "[" + ", ".join(_toml(each) for each in value) + "]"
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{k} = {_toml(v)}" for k, v in value.items()) + "}"
-    return repr(value)
