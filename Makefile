@@ -1,4 +1,3 @@
-# Tests run beside each other, a file at a time in each process, which computes on one core.
 # Every target makes .venv and installs what it needs first. torch goes in before the rest: left to
 # itself, pip may take a CUDA build of several gigabytes as somebody else's dependency.
 PYTHON ?= python3
@@ -18,6 +17,7 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)
 	$(BIN)/unetr demo
 
+# Tests run beside each other, a file at a time in each process, which computes on one core.
 test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile $(PYTEST_ARGS)
 
