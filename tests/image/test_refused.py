@@ -170,9 +170,9 @@ REFUSED: dict[str, tuple[Callable[[Path], Path], str]] = {
     "mha of a size that is none": (
         metaimage(
             "a.mha",
-            "CompressedData = True\nCompressedDataSize = abc\nElementDataFile = LOCAL\n",
+            "CompressedData = True\nCompressedDataSize = 1.5\nElementDataFile = LOCAL\n",
         ),
-        "CompressedDataSize: 'abc' is no number of bytes; copy the file again",
+        "CompressedDataSize: '1.5' is no number of bytes; copy the file again",
     ),
 }
 
