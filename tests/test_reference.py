@@ -41,7 +41,7 @@ def test_the_page_of_recipes_has_every_field_with_a_meaning(generator):
         part = page.partition(f"\n## {section}\n")[2].partition("\n## ")[0]
         assert len(re.findall(rf"^\| `{field}` \|", part, re.MULTILINE)) == 1, key
     assert "| `lr` | number, above 0 | *open* | The highest learning rate; " in page
-    assert "| `noise_p` | number | `0.0` | Probability per patch. |" in page
+    assert "| `noise_p` | number, at least 0, at most 1 | `0.0` | Probability per patch. |" in page
     for name in recipe_names():
         assert f"\n- `{name}`: " in page
 

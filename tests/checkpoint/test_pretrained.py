@@ -19,6 +19,8 @@ def test_a_name_stands_for_the_file_unless_something_of_that_name_is_there(tmp_p
     assert model_file(NAME) == shipped_models()[NAME]
     assert model_file("nothing") == Path("nothing")
     Path(NAME).mkdir()
+    assert model_file(NAME) == shipped_models()[NAME]
+    (Path(NAME) / "model.safetensors").touch()
     assert model_file(NAME) == Path(NAME) / "model.safetensors"
 
 

@@ -210,7 +210,7 @@ def test_a_spacing_can_be_asked_for() -> None:
     plan = planned(prints(), spacing_mm=(2.0, 2.0, 2.0))
     assert plan.spacing_mm == (2.0, 2.0, 2.0)
     assert plan.reasons["spacing_mm"] == "as asked for"
-    assert plan.patch_voxels == (48, 48, 48)
+    assert plan.patch_voxels == (40, 40, 40)
 
 
 @pytest.mark.parametrize("wrong", [{"memory_gb": 0.0}, {"batch": 0}, {"patch_limit_voxels": 0}])

@@ -1,13 +1,13 @@
 """The state on disk, and the signals that ask for it."""
 
-import os
-import signal
+import subprocess
+import sys
 
 import pytest
 import torch
 
 from unetr.errors import InputError
-from unetr.training.state import State, load_state, save_state, stop_on_signals
+from unetr.training.state import State, load_state, save_state
 
 
 def state(step):
@@ -47,20 +47,40 @@ def test_other_failures_are_not_taken_for_a_full_disk(tmp_path, monkeypatch):
         save_state(tmp_path, state(1))
 
 
+SIGNALLED = """
+import os, signal
+from unetr.training.state import stop_on_signals
+
+def send(number):
+    os.kill(os.getpid(), number)
+
+with stop_on_signals() as stop:
+    {body}
+"""
+
+
+def signalled(body: str) -> None:
+    """In a process of its own: who is signalled here may be a worker of the tests."""
+    code = SIGNALLED.format(body=body.replace("\n", "\n    "))
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
 def test_sigterm_may_come_again_and_again():
-    with stop_on_signals() as stop:
-        for _ in range(3):
-            os.kill(os.getpid(), signal.SIGTERM)
-        assert (stop.requested, stop.signal) == (True, signal.SIGTERM)
+    signalled(
+        "for _ in range(3): send(signal.SIGTERM)\n"
+        "assert (stop.requested, stop.signal) == (True, signal.SIGTERM)\n"
         # Ctrl-C after it is a first one, too.
-        os.kill(os.getpid(), signal.SIGINT)
-        assert stop.signal == signal.SIGTERM
+        "send(signal.SIGINT)\n"
+        "assert stop.signal == signal.SIGTERM"
+    )
 
 
 def test_a_second_ctrl_c_interrupts_at_once():
-    with stop_on_signals() as stop:
-        os.kill(os.getpid(), signal.SIGINT)
-        assert (stop.requested, stop.signal) == (True, signal.SIGINT)
-        os.kill(os.getpid(), signal.SIGTERM)
-        with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
+    signalled(
+        "send(signal.SIGINT)\n"
+        "assert (stop.requested, stop.signal) == (True, signal.SIGINT)\n"
+        "send(signal.SIGTERM)\n"
+        "try: send(signal.SIGINT)\n"
+        "except KeyboardInterrupt: pass\n"
+        "else: raise AssertionError('not interrupted')"
+    )
