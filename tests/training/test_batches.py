@@ -1,5 +1,8 @@
 """Batches: the same sequence from any beginning, and split over processes."""
 
+import threading
+import time
+
 import pytest
 import torch
 
@@ -37,6 +40,22 @@ def test_processes_share_each_batch():
         for rank, part in enumerate(parts):
             assert torch.equal(part[number].x, expected.x[rank::2])
             assert part[number].names == expected.names[rank::2]
+
+
+def test_the_networks_threads_are_put_back_last(monkeypatch):
+    """However late a thread sets its own, since for MKL that counts in all threads."""
+    calls, own = [], threading.get_ident()
+
+    def slow(count):
+        if threading.get_ident() != own:
+            time.sleep(0.2)
+        calls.append(count)
+
+    monkeypatch.setattr(torch, "set_num_threads", slow)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 7)
+    with Batches(NAMES, CASES.__getitem__, tiny_plan(), recipe(), 2, workers=2) as batches:
+        batches.take()
+    assert calls == [1, 1, 7]
 
 
 def test_errors_of_a_case_reach_the_loop():

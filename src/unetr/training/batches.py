@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from threading import Barrier
 
 import torch
 from jaxtyping import Float32, Shaped
@@ -57,15 +58,11 @@ class Batches:
     ) -> None:
         self._names, self._get, self._plan, self._recipe = names, get, plan, recipe
         self._batch, self._rank, self._world, self._pin = batch, rank, world, pin
-        # Each thread computes on one core: the network has the others.
-        threads = torch.get_num_threads()
-        self._pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
+        self._pool = _one_core_each(workers)
         self._waiting: deque[Future[Batch]] = deque()
         self._next = first
         for _ in range(workers + 1):
             self._ask()
-        # The setting of a thread also becomes the default of threads yet to come: put it back.
-        torch.set_num_threads(threads)
 
     def __enter__(self) -> "Batches":
         return self
@@ -101,3 +98,20 @@ class Batches:
             case, start, self._plan, self._recipe.augmentation, sample.rng
         )
         return image, labels, self._names[sample.case]
+
+
+def _one_core_each(workers: int) -> ThreadPoolExecutor:
+    """Threads that compute on one core each: the network has the others.
+
+    What a thread sets also holds for MKL in all of them, and for threads yet to come. So it is put
+    back once the last thread has set it, and not before: else sums of the network are taken in
+    another order in some runs, and a resumed run is not the same to the last bit.
+    """
+    threads = torch.get_num_threads()
+    pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
+    all_there = Barrier(workers + 1)
+    for _ in range(workers):
+        pool.submit(all_there.wait)
+    all_there.wait()
+    torch.set_num_threads(threads)
+    return pool
