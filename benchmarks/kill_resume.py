@@ -1,4 +1,4 @@
-"""`unetr train --resume` on real scans, killed (SIGKILL) at 20 random moments and started again.
+"""Training on real scans, killed (SIGKILL) at 20 random moments and started again.
 
 Half of the moments are any time from the command's start to some steps on, so that preparing is
 hit too; the other half come some steps later, be it in a step, in saving or in validating. After

@@ -1,6 +1,6 @@
 """Is the network less sure of the voxels that it gets wrong? On real held-out scans.
 
-The entropy that `unetr predict --uncertainty` writes (and, with mirroring, the mutual information)
+The entropy that `unetr predict` writes on request (and, with mirroring, the mutual information)
 is asked to tell wrong voxels from right ones: the area under the ROC curve, 0.5 for chance. Over
 whole scans that is easy, since far background is right and sure; so it is printed too for the
 voxels within 3 mm of the predicted structures' surfaces, where nearly all errors are.
