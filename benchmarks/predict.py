@@ -87,12 +87,14 @@ def run(folder: Path, name: str, output: str) -> tuple[float, float]:
         "XDG_CACHE_HOME": str(folder / "cache"),
     }
     start = time.perf_counter()
-    process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    elapsed = time.perf_counter() - start
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"{name} failed: {' '.join(command)}")
+    with open(folder / "errors.txt", "w+") as errors:
+        process = subprocess.Popen(command, env=environment, stderr=errors)
+        _, status, usage = os.wait4(process.pid, 0)
+        elapsed = time.perf_counter() - start
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            errors.seek(0)
+            raise SystemExit(f"{errors.read()}{name} failed: {' '.join(command)}")
     manifest = Path(out.replace(".nii.gz", ".manifest.json"))
     if manifest.exists():
         content = json.loads(manifest.read_text())
@@ -197,7 +199,7 @@ def monai(folder: Path, precision: str, out: Path) -> None:
             ),
         ]
     )
-    network = UNETR(1, 14, (96, 96, 96), feature_size=16, proj_type="perceptron").eval()
+    network = UNETR(1, 14, (96, 96, 96), feature_size=16).eval()
     network.load_state_dict(torch.load(folder / "monai.pt", weights_only=True))
     data = list_data_collate([Dataset([{"image": str(folder / "scan.nii.gz")}], before)[0]])
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
