@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unetr.model.residual_block import SLOPE, instance_norm
+from unetr.model.instance_norm import activated
 from unetr.model.sizes import Triple, product, upsampling
 
 
@@ -107,7 +107,7 @@ class ConvNorm(nn.Module):
 
     def forward(self, x: Float[Tensor, "b c x y z"]) -> Float[Tensor, "b f x y z"]:
         """Features on the same grid."""
-        return F.leaky_relu_(instance_norm(self.conv(x)), SLOPE)
+        return activated(self.conv(x))
 
 
 def upsample(x: Float[Tensor, "b c nx ny nz"], factor: Triple) -> Float[Tensor, "b c x y z"]:

@@ -1,11 +1,9 @@
 """The convolutional building block of encoder and decoder."""
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-SLOPE = 0.01
+from unetr.model.instance_norm import activated
 
 
 class ResidualBlock(nn.Module):
@@ -27,15 +25,7 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Float[Tensor, "b c x y z"]) -> Float[Tensor, "b f x y z"]:
         """Features on the same grid."""
-        y = F.leaky_relu_(instance_norm(self.conv1(x)), SLOPE)
-        y = instance_norm(self.conv2(y))
-        y += x if self.shortcut is None else instance_norm(self.shortcut(x))
-        return F.leaky_relu_(y, SLOPE)
-
-
-def instance_norm(x: Float[Tensor, "b c x y z"]) -> Float[Tensor, "b c x y z"]:
-    """Each channel of each sample to mean 0 and variance 1, without parameters.
-
-    torch.nn.InstanceNorm3d refuses a grid of one voxel; here that voxel becomes 0.
-    """
-    return torch.instance_norm(x, None, None, None, None, True, 0.0, 1e-5, False)
+        y = self.conv2(activated(self.conv1(x)))
+        if self.shortcut is None:
+            return activated(y, x)
+        return activated(y, self.shortcut(x), normalise_other=True)
