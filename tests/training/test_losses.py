@@ -52,6 +52,25 @@ def test_smoothing_of_the_published_code(pair):
     assert float(own) > 1 / 3
 
 
+@pytest.mark.parametrize("squared", [True, False])
+@pytest.mark.parametrize("background", [True, False])
+@pytest.mark.parametrize("weights", [(1.0, 1.0), (0.0, 1.0), (0.5, 0.0)])
+def test_the_gradient_is_the_formulas(pair, squared, background, weights):
+    logits, target = pair
+    loss = Loss(
+        squared=squared, include_background=background,
+        dice_weight=weights[0], ce_weight=weights[1],
+    )  # fmt: skip
+    own, true = (logits.clone().requires_grad_() for _ in range(2))
+    (3 * dice_ce(own, target, loss)).backward()
+    truth = torch.nn.functional.one_hot(target, 3).movedim(-1, 1).float()
+    scores, first = true.softmax(1), 0 if background else 1
+    dice = soft_dice(scores[:, first:], truth[:, first:], squared, loss.smooth).mean()
+    entropy = torch.nn.functional.cross_entropy(true, target)
+    (3 * (weights[0] * (1 - dice) + weights[1] * entropy)).backward()
+    torch.testing.assert_close(own.grad, true.grad, atol=1e-8, rtol=1e-4)
+
+
 def test_regions_are_sigmoid(pair):
     logits, _ = pair
     masks = (torch.randn(logits.shape, generator=torch.Generator().manual_seed(1)) > 0).to(
