@@ -14,6 +14,7 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 # A change of precision must be worth it.
 _LEAST_GAIN = 1.1
+_THIN = "processors get gradients wrong in bf16 where a layer is 2 voxels long in the first axis"
 
 
 def choose_precision(
@@ -28,10 +29,12 @@ def choose_precision(
     bf16 instructions one step is timed in both: what they gain differs by processor and network.
 
     Raises:
-        InputError: fp16 asked for on a processor.
+        InputError: fp16 asked for on a processor, or bf16 where its gradients are wrong there.
     """
     if asked == "fp16" and device.type == "cpu":
         raise InputError("training.precision fp16 needs a GPU; take bf16, fp32 or auto")
+    if asked == "bf16" and device.type == "cpu" and _has_thin_convolution(network, plan):
+        raise InputError(f"training.precision bf16: {_THIN}; take fp32 or auto")
     if asked != "auto":
         return asked, "as asked for"
     if device.type == "cuda":
@@ -42,9 +45,30 @@ def choose_precision(
         return "fp32", "the safe choice on this device"
     if not torch.cpu._is_avx512_bf16_supported():
         return "fp32", "the processor has no bf16 instructions"
+    if _has_thin_convolution(network, plan):
+        return "fp32", _THIN
     fp32, bf16 = (_step_seconds(network, plan, dtype) for dtype in (torch.float32, torch.bfloat16))
     faster = f"a patch took {fp32:.2f} s in fp32 and {bf16:.2f} s in bf16"
     return ("bf16", faster) if fp32 > _LEAST_GAIN * bf16 else ("fp32", faster)
+
+
+def _has_thin_convolution(network: nn.Module, plan: Plan) -> bool:
+    """Whether a convolution meets a grid that is 2 voxels long in its first axis.
+
+    There oneDNN, as of torch 2.13, sums memory into the weights' gradient in bf16 that nobody wrote
+    to. It shows when freed memory is overwritten: MALLOC_PERTURB_=165 in the environment.
+    """
+    thin = []
+    hooks = [
+        module.register_forward_pre_hook(lambda _, inputs: thin.append(inputs[0].shape[2] == 2))
+        for module in network.modules()
+        if isinstance(module, nn.Conv3d) and module.kernel_size[0] > 1
+    ]
+    with torch.no_grad():
+        network(torch.zeros(1, len(plan.channels), *plan.patch_voxels))
+    for hook in hooks:
+        hook.remove()
+    return any(thin)
 
 
 def _step_seconds(network: nn.Module, plan: Plan, dtype: torch.dtype) -> float:
