@@ -20,7 +20,7 @@ from unetr.training.crossvalidation import write_cross_validation
 from unetr.training.errors import Stopped
 from unetr.training.folder import read_manifest
 from unetr.training.history import read_history
-from unetr.training.prepare import Order, prepare
+from unetr.training.order import Order, prepare
 from unetr.training.progress import Silence
 from unetr.training.recipe import load_recipe
 from unetr.training.run import _begin, run_training
@@ -251,7 +251,7 @@ def test_stopped_in_long_work_it_ends_at_once_and_resumes(order, finished, what)
 
 
 def test_minutes_take_the_place_of_the_recipes_steps(order):
-    from unetr.training.prepare import resolve
+    from unetr.training.order import resolve
 
     training = resolve(replace(order, max_steps=None, max_minutes=7.0)).training
     assert (training.max_steps, training.max_minutes) == (None, 7.0)

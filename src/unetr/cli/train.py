@@ -9,7 +9,7 @@ import typer
 from unetr.cli import talk
 
 if TYPE_CHECKING:
-    from unetr.training.prepare import Order
+    from unetr.training.order import Order
 
 
 class NetworkChoice(StrEnum):
@@ -83,7 +83,7 @@ def train(
 
     Example: unetr train Task04_Hippocampus -o run --max-minutes 30
     """
-    from unetr.training.prepare import Order
+    from unetr.training.order import Order
 
     number = _fold(fold)
     order = Order(

@@ -13,6 +13,7 @@ from unetr.training.batches import Batch
 from unetr.training.ema import Ema
 from unetr.training.losses import supervised
 from unetr.training.precision import DTYPES, Precision
+from unetr.training.prepare import prepare
 from unetr.training.recipe import Recipe
 
 
@@ -34,8 +35,7 @@ class Learner:
         world: int = 1,
         partial: bool = False,
     ) -> None:
-        # Convolutions then read and write channels together, which most processors and GPUs prefer.
-        self.network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        self.network = prepare(network)
         self.recipe, self.device = recipe, device
         self.dtype = DTYPES[precision]
         training = recipe.training

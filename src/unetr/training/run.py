@@ -20,7 +20,7 @@ from unetr.training.finish import finish, finish_estimate_s
 from unetr.training.folder import claim, forget, is_finished, write_manifest, write_recipe
 from unetr.training.folds import fold_count
 from unetr.training.loop import Job, train
-from unetr.training.prepare import (
+from unetr.training.order import (
     Order,
     Prepared,
     continued,

@@ -1,0 +1,280 @@
+"""What is decided before the first step: split, plan, network, batch and precision."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from unetr.checkpoint.model import Model, load_model
+from unetr.checkpoint.networks import build_network
+from unetr.data.cases import Dataset
+from unetr.data.fingerprint import fingerprint
+from unetr.data.plan import Plan
+from unetr.data.regions import brain_tumour_regions
+from unetr.errors import InputError
+from unetr.machine import GB, available_gb
+from unetr.training.folder import Manifest, command, now, read_manifest, read_recipe, versions
+from unetr.training.folds import split_cases
+from unetr.training.initialise import inherited_network, inherited_plan
+from unetr.training.planned import PLANNED, plan_run
+from unetr.training.precision import choose_precision
+from unetr.training.progress import Watcher
+from unetr.training.recipe import Recipe, load_recipe
+from unetr.training.sizes import batch_size, learning_rate, network_config
+
+# Of what a recipe says, these may be changed when a run is continued.
+_MAY_CHANGE = ("max_steps", "max_minutes", "log_steps", "save_steps", "save_minutes")
+_MEMORY_SHARE = 0.6
+
+
+@dataclass(frozen=True)
+class Order:
+    """What was asked for.
+
+    Attributes:
+        recipe: None is `auto`, or the recipe of the run that is resumed.
+        settings: As `--set` takes them.
+        fold: None is fold 0, called the fixed validation fifth.
+        max_steps, max_minutes: Either one given replaces both of the recipe.
+        cache: Where preprocessed cases are kept; None is within the run, until it is finished.
+    """
+
+    dataset: Path
+    run: Path
+    recipe: str | None = None
+    settings: tuple[str, ...] = ()
+    labels: Path | None = None
+    fold: int | None = None
+    network: str | None = None
+    init: Path | None = None
+    max_steps: int | None = None
+    max_minutes: float | None = None
+    seed: int | None = None
+    device: str = "auto"
+    resume: bool = False
+    overwrite: bool = False
+    tensorboard: bool = False
+    cache: Path | None = None
+
+    @property
+    def all_settings(self) -> list[str]:
+        """`settings` and the options that stand for some."""
+        options: dict[str, object] = {"network.name": self.network, "training.seed": self.seed}
+        options |= {
+            "training.max_steps": self.max_steps,
+            "training.max_minutes": self.max_minutes,
+        }
+        given = [f"{key}={value}" for key, value in options.items() if value is not None]
+        return [*self.settings, *given]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run that can begin or continue.
+
+    Attributes:
+        extended: It was given another end than it had.
+    """
+
+    manifest: Manifest
+    recipe: Recipe
+    extended: bool = False
+
+    def provenance(self) -> dict[str, Any]:
+        """What the model file says of where the model comes from."""
+        manifest = self.manifest
+        return {
+            "dataset": Path(manifest.dataset).name,
+            "licence": manifest.licence,
+            "fingerprint": manifest.fingerprint,
+            "fold": manifest.fold,
+            "train": manifest.train,
+            "validation": manifest.validation,
+            "recipe": self.recipe.model_dump(mode="json", exclude_none=True),
+            "precision": manifest.precision,
+            "seed": self.recipe.training.seed,
+            "init": manifest.init,
+            "notes": manifest.notes,
+            "versions": manifest.versions,
+        }
+
+
+def resolve(order: Order) -> Recipe:
+    """The recipe with the order's changes.
+
+    Raises:
+        InputError: a recipe, field or value that is not known, or no end to the run.
+    """
+    recipe = _ended(load_recipe(order.recipe or "auto", order.all_settings), order)
+    if recipe.training.max_steps is None and recipe.training.max_minutes is None:
+        raise InputError(f"recipe {recipe.name}: has no end; give --max-steps or --max-minutes")
+    return recipe
+
+
+def _ended(recipe: Recipe, order: Order) -> Recipe:
+    """An end given by the order replaces the recipe's, in steps and in minutes."""
+    given = {key.partition("=")[0].strip() for key in order.all_settings}
+    changes: dict[str, Any] = {}
+    if "training.max_minutes" in given and "training.max_steps" not in given:
+        changes["max_steps"] = None
+    if "training.max_steps" in given and "training.max_minutes" not in given:
+        changes["max_minutes"] = None
+    return _with(recipe, "training", changes)
+
+
+def prepare(order: Order, device: torch.device, world: int, watcher: Watcher) -> Prepared:
+    """Decides everything for a new run.
+
+    The plan is of all labelled cases, as nnU-Net's is, so that the folds of a data set share it and
+    their models can be averaged. Weights are learnt from the training cases alone.
+
+    Raises:
+        InputError: too few cases, a case that cannot be read, a recipe that does not fit.
+    """
+    recipe = resolve(order)
+    dataset = open_for_training(order)
+    if recipe.data.regions == "brain-tumour" and not dataset.regions:
+        dataset = replace(dataset, regions=brain_tumour_regions(dataset.labels))
+    for defect in dataset.defects:
+        watcher.say(f"warning: {defect}")
+    split = split_cases([case.name for case in dataset.cases], order.fold or 0)
+    if split.note:
+        watcher.say(f"note: {split.note}")
+    done = 0
+
+    def on_case(_name: str) -> None:
+        nonlocal done
+        done += 1
+        watcher.preparing("taking the fingerprint", done, len(dataset.cases))
+
+    found = fingerprint(dataset, on_case)
+    plan = plan_run(dataset, found, recipe, device.type, step_memory_gb(device))
+    model = load_model(order.init) if order.init else None
+    if model is not None:
+        plan = inherited_plan(plan, model)
+    network, name, config, left = new_network(recipe, plan, device, model)
+    for line in left:
+        watcher.say(f"note: {line}")
+    network.to(device).train()
+    precision, reason = choose_precision(recipe.training.precision, network, plan, device)
+    batch = batch_size(recipe.training.batch, world)
+    manifest = Manifest(
+        status="started",
+        command=command(),
+        dataset=str(dataset.root.resolve()),
+        fold=order.fold,
+        train=[dataset.cases[i].name for i in split.train],
+        validation=[dataset.cases[i].name for i in split.validation],
+        plan=plan,
+        network=name,
+        config=config,
+        precision=precision,
+        precision_reason=reason,
+        device=str(device),
+        processes=world,
+        threads=torch.get_num_threads(),
+        fingerprint=found.digest,
+        init=str(order.init) if order.init else None,
+        notes=[split.note] * bool(split.note),
+        versions=versions(),
+        started=now(),
+        licence=dataset.licence,
+    )
+    chosen = {
+        "lr": learning_rate(recipe.training.lr, config),
+        "batch": batch,
+        "precision": precision,
+    }
+    resolved = _with(recipe, "training", chosen)
+    return Prepared(manifest, _filled(resolved, plan, name, config))
+
+
+def continued(order: Order) -> Prepared:
+    """What a run decided when it began, with another end if the order gives one.
+
+    Raises:
+        InputError: the order differs in what cannot be changed on the way.
+    """
+    manifest = read_manifest(order.run)
+    before = read_recipe(order.run, [])
+    recipe = _ended(read_recipe(order.run, order.all_settings), order)
+    if order.recipe and load_recipe(order.recipe).name != before.name:
+        raise InputError(f"--recipe {order.recipe}: the run goes by {before.name}; leave it out")
+    if order.fold is not None and order.fold != (manifest.fold or 0):
+        raise InputError(f"--fold {order.fold}: the run is of fold {manifest.fold or 0}")
+    for section in ("data", "network", "sampling", "augmentation", "loss", "training"):
+        then, now_ = (getattr(each, section).model_dump() for each in (before, recipe))
+        for key, value in now_.items():
+            if key not in _MAY_CHANGE and then[key] != value:
+                raise InputError(
+                    f"--set {section}.{key}: the run has {then[key]}, which cannot be changed on "
+                    "the way; leave it out or start another run"
+                )
+    dataset = open_for_training(order)
+    missing = {*manifest.train, *manifest.validation} - {case.name for case in dataset.cases}
+    if missing:
+        raise InputError(
+            f"{dataset.root}: cases {', '.join(sorted(missing)[:5])} of the run are not there; "
+            "give the data set that it began with"
+        )
+    return Prepared(manifest, recipe, extended=recipe.training != before.training)
+
+
+def open_for_training(order: Order) -> Dataset:
+    """Opens the data set.
+
+    Raises:
+        InputError: it is none.
+    """
+    from unetr.data.dataset import open_dataset
+
+    return open_dataset(order.dataset, order.labels)
+
+
+def new_network(
+    recipe: Recipe, plan: Plan, device: torch.device, model: Model | None
+) -> tuple[nn.Module, str, dict[str, Any], Sequence[str]]:
+    """A network, its name and arguments, and what of `model`'s weights it did not take over."""
+    if model is not None:
+        if recipe.network.name not in ("unetr", model.name):
+            raise InputError(
+                f"--network {recipe.network.name}: {model.source} is a {model.name}; leave it out"
+            )
+        network, config, left = inherited_network(model, plan)
+        return network, model.name, config, left
+    name, config = network_config(recipe.network, plan, device.type)
+    return build_network(name, config), name, config, ()
+
+
+def initial_network(manifest: Manifest, seed: int, resumed: bool) -> nn.Module:
+    """The run's network with the weights of its first step, drawn from the seed or taken from the
+    model that it begins with; a resumed run will put its own in their place."""
+    torch.manual_seed(seed)
+    if manifest.init and not resumed:
+        return inherited_network(load_model(manifest.init), manifest.plan)[0]
+    return build_network(manifest.network, manifest.config)
+
+
+def step_memory_gb(device: torch.device) -> float:
+    """Memory that a training step may take, beside cases and cache."""
+    if device.type == "cuda":
+        return float(torch.cuda.mem_get_info(device)[1]) / GB * 0.8
+    return available_gb() * _MEMORY_SHARE
+
+
+def _filled(recipe: Recipe, plan: Plan, name: str, config: dict[str, Any]) -> Recipe:
+    """The recipe with what was left open, so that recipe.toml is the resolved whole."""
+    data = {field: getattr(plan, field) for field in PLANNED}
+    network = {key: config[key] for key in type(recipe.network).model_fields if key in config}
+    if name != "unetr":
+        network["name"] = name
+    return _with(_with(recipe, "data", data), "network", network)
+
+
+def _with(recipe: Recipe, section: str, changes: dict[str, Any]) -> Recipe:
+    changed = recipe.model_dump()
+    changed[section] |= changes
+    return Recipe.model_validate(changed)
