@@ -119,7 +119,9 @@ def test_openvino_computes_in_what_it_says(precision, model, monkeypatch):
         )
         for node in compiled[0].get_runtime_model().get_ops()
     }
-    assert layers["Convolution"] == layers["Deconvolution"] == hint
+    assert layers["Convolution"] == hint
+    # OpenVINO has no bf16 deconvolution for processors without tile instructions.
+    assert layers["Deconvolution"] in {hint, "f32"}
 
 
 def test_torch_fp32_takes_no_shorter_type_for_it(model, monkeypatch):
