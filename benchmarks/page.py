@@ -23,9 +23,9 @@ FOLDER = Path(__file__).parent
 PAGE = FOLDER.parent / "docs" / "benchmarks.md"
 # In the order of the page.
 SCRIPTS = (
-    "parity", "attention_memory", "training_step", "training_memory", "augmentation", "recipes",
-    "predict", "predict_large", "growth", "restore_memory", "round_trip", "metrics", "startup",
-    "orientations", "uncertainty", "kill_resume",
+    "parity", "attention_memory", "forward", "training_step", "training_memory", "augmentation",
+    "recipes", "predict", "predict_large", "growth", "restore_memory", "round_trip", "metrics",
+    "startup", "orientations", "uncertainty", "kill_resume",
 )  # fmt: skip
 LONG = ("accuracy", "ablation")
 INTRODUCTION = """\

@@ -87,7 +87,7 @@ def run(folder: Path, name: str, output: str) -> tuple[float, float]:
         "XDG_CACHE_HOME": str(folder / "cache"),
     }
     start = time.perf_counter()
-    with open(folder / "errors.txt", "w+") as errors:
+    with (folder / "errors.txt").open("w+") as errors:
         process = subprocess.Popen(command, env=environment, stderr=errors)
         _, status, usage = os.wait4(process.pid, 0)
         elapsed = time.perf_counter() - start
