@@ -40,11 +40,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     rounds = parser.parse_args().rounds
     with tempfile.TemporaryDirectory() as folder:
-        os.environ["XDG_CACHE_HOME"] = folder
-        measure(rounds)
+        measure(rounds, folder)
 
 
-def measure(rounds: int) -> None:
+def measure(rounds: int, folder: str) -> None:
     """Both tables."""
     import monai
     from monai.networks.nets import UNETR
@@ -63,6 +62,7 @@ def measure(rounds: int) -> None:
         if precision == "bf16" and not has_bf16:
             continue
         ready = []
+        os.environ["XDG_CACHE_HOME"] = f"{folder}/{name}-{precision}"
         for _ in range(2):
             began = time.perf_counter()
             engine = make_engine(model, name, precision, "cpu")

@@ -3,7 +3,9 @@
 Scans of 512 x 512 voxels (0.8 mm) and 125 to 1000 planes (1.0 mm), a body in air, a small network,
 14 classes, under one --max-memory: each from file to written file in a process of its own. The time
 of the windows should be the same for each of them; the peak may grow by what the scan itself and
-its labels take, not by class scores. Also drawn, as docs/growth.png.
+its labels take, not by class scores.
+
+![Time and memory over the length of the scan](growth.png)
 
     python benchmarks/growth.py [--planes 125 250 500 1000] [--max-memory GB]
 """

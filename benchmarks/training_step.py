@@ -77,6 +77,7 @@ def ours(size: str, precision: str) -> Step:
             normalisation=(Normalisation(kind="zscore"),),
         )
         _, config = network_config(recipe.network, plan, "cpu")
+        torch.manual_seed(0)
         network, rate = UNETR(**config), learning_rate(recipe.training.lr, config)
     learner = Learner(network, recipe, torch.device("cpu"), precision)
     batch = Batch(*patches(BATCH[size], CLASSES[size]), ("a",) * BATCH[size][0])

@@ -1,5 +1,8 @@
 """Free memory: what containers and batch systems leave of the machine's; sizes in words."""
 
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -22,6 +25,23 @@ def limit(folder: Path, bytes_: int | str, used: int, cache: int = 0) -> None:
     (folder / "memory.max").write_text(f"{bytes_}\n")
     (folder / "memory.current").write_text(f"{used}\n")
     (folder / "memory.stat").write_text(f"anon {used - cache}\ninactive_file {cache}\n")
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="of the GNU C library")
+def test_memory_that_is_kept_does_not_count_as_used():
+    """In a process of its own: what is asked of the C library stays."""
+    script = """
+        import numpy
+        from unetr.machine import keep_freed_memory, resident_gb
+        keep_freed_memory()
+        before = resident_gb()
+        arrays = [numpy.ones(8_000_000) for _ in range(4)]
+        last = numpy.ones(1000)
+        assert resident_gb() > before + 0.2
+        del arrays
+        assert resident_gb() < before + 0.05
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True)
 
 
 def test_sizes_are_told_in_units():

@@ -13,12 +13,14 @@ _OWN_CGROUP = Path("/proc/self/cgroup")
 
 
 def resident_gb() -> float:
-    """Memory this process holds now."""
+    """Memory this process holds now, without what it freed."""
+    _give_back()
     return float(psutil.Process().memory_info().rss) / GB
 
 
 def free_gb() -> float:
     """Memory this process may still take: what is free, on the machine and in its containers."""
+    _give_back()
     free = float(psutil.virtual_memory().available)
     return min([free, *_containers_free()]) / GB
 
@@ -33,16 +35,24 @@ def keep_freed_memory() -> None:
 
     The C library otherwise gives large blocks back to the system at once, and a step of training
     waits for the same pages to be cleared and handed out anew: longer than it computes on them.
-    Linux with the GNU C library; nothing happens elsewhere.
+    It holds for as long as the process lives; `free_gb` and `resident_gb` give back what is kept.
     """
-    if not sys.platform.startswith("linux"):
-        return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is None:
-        return
     trim_threshold, mmap_max = -1, -4  # As malloc.h numbers them.
-    mallopt(mmap_max, 0)
-    mallopt(trim_threshold, -1)
+    _ask_malloc("mallopt", mmap_max, 0)
+    _ask_malloc("mallopt", trim_threshold, -1)
+
+
+def _give_back() -> None:
+    """Gives what was freed and kept to the system: it would count as used."""
+    _ask_malloc("malloc_trim", 0)
+
+
+def _ask_malloc(name: str, *numbers: int) -> None:
+    """Calls a function of the GNU C library; nothing happens where it is not there."""
+    if sys.platform.startswith("linux"):
+        function = getattr(ctypes.CDLL(None), name, None)
+        if function is not None:
+            function(*numbers)
 
 
 def told_bytes(count: int) -> str:

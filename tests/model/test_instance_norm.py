@@ -65,6 +65,11 @@ def test_an_exported_network_computes_the_same(normalise_other):
     torch.testing.assert_close(exported.module()(*given), activated(*given, normalise_other))
 
 
+def test_a_channel_far_from_zero_keeps_its_variance():
+    x = torch.randn(1, 8, 16, 16, 16, generator=torch.Generator().manual_seed(0)) + 300
+    assert error(activated(x), expected(x.double(), None, False)) < 5e-5
+
+
 def test_a_constant_channel_becomes_zero():
     y = activated(torch.full((1, 2, 1, 1, 1), 3.0))
     torch.testing.assert_close(y, torch.zeros_like(y), atol=1e-3, rtol=0)

@@ -20,7 +20,7 @@ from unetr.training.crossvalidation import write_cross_validation
 from unetr.training.errors import Stopped
 from unetr.training.folder import read_manifest
 from unetr.training.history import read_history
-from unetr.training.order import Order, prepare
+from unetr.training.order import Order, decide
 from unetr.training.progress import Silence
 from unetr.training.recipe import load_recipe
 from unetr.training.run import _begin, run_training
@@ -138,7 +138,7 @@ def test_folds_share_their_plan_so_that_their_models_can_be_averaged(tmp_path):
     data = write_ct(tmp_path / "ct")
     cases = open_dataset(data).cases
     prepared = [
-        prepare(Order(data, tmp_path / "run", settings=FAST, fold=fold), CPU, 1, Silence())
+        decide(Order(data, tmp_path / "run", settings=FAST, fold=fold), CPU, 1, Silence())
         for fold in (0, 1)
     ]
     first, second = (each.manifest for each in prepared)

@@ -134,7 +134,8 @@ def _choose(
 def _torch(model: Model, precision: Precision, device: torch.device) -> Engine:
     network: Any = model.network.to(device).eval()
     if device.type == "cpu":
-        # Convolutions on processors read a voxel's channels together.
+        # Convolutions on processors read a voxel's channels together. The model's own network is
+        # laid out so; what exports or saves it does not mind.
         network = network.to(memory_format=torch.channels_last_3d)
     dtype: Literal["fp32", "bf16"] = "fp32"
     if precision == "bf16" or (precision == "auto" and _bf16_is_faster(device)):

@@ -21,6 +21,7 @@ _EPSILON = 1e-5
 # Numbers that fit a core's cache with what is computed from them; columns that fill its registers.
 _PIECE = 2**18
 _COLUMNS = 64
+_SOME_ROWS = 16
 
 
 def instance_norm(x: Float[Tensor, "b c x y z"]) -> Float[Tensor, "b c x y z"]:
@@ -37,8 +38,9 @@ def activated(
     normalise_other: bool = False,
 ) -> Float[Tensor, "b c x y z"]:
     """LReLU(norm(x)), LReLU(norm(x) + other) or LReLU(norm(x) + norm(other))."""
-    # What exports or compiles the network fuses by itself.
-    if x.device.type == "cpu" and not torch.compiler.is_compiling():
+    # What traces the network, to export or compile it, must see torch's own operations.
+    traced = torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    if x.device.type == "cpu" and x.numel() and not traced:
         result: Tensor = _Activated.apply(x, other, normalise_other)  # type: ignore[no-untyped-call]
         return result
     y = instance_norm(x)
@@ -133,13 +135,17 @@ def _scale_and_shift(x: Tensor) -> tuple[Tensor, Tensor]:
     """(b, c) each: norm(x) = scale * x + shift."""
     rows = _rows(x)
     sums = torch.zeros(2, len(x), rows.shape[2], dtype=_kind(x))
+    # Around a value that is there: else rounding drowns the variance of a channel far from zero.
+    some = rows[:, :_SOME_ROWS].to(sums.dtype).mean(1)
+    near = some.view(len(x), -1, x.shape[1]).mean(1)
+    columns = _spread(near, x)
     for piece in _pieces(rows):
-        values = rows[:, piece].to(sums.dtype)
+        values = rows[:, piece] - columns
         sums[0] += values.sum(1)
-        sums[1] += (values * values).sum(1)
+        sums[1] += values.square_().sum(1)
     mean, square = _mean(sums[0], x), _mean(sums[1], x)
     scale = (square - mean * mean).clamp_(min=0).add_(_EPSILON).rsqrt_()
-    return scale, -mean * scale
+    return scale, -(near + mean) * scale
 
 
 def _kind(x: Tensor) -> torch.dtype:
@@ -148,7 +154,7 @@ def _kind(x: Tensor) -> torch.dtype:
 
 
 def _repeats(x: Tensor) -> int:
-    """Voxels of a row: so many that its sums fill the processor's registers."""
+    """Voxels of a row: where their number allows so many that sums fill the registers."""
     return math.gcd(math.prod(x.shape[2:]), max(1, _COLUMNS // x.shape[1]))
 
 

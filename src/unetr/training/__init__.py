@@ -1,5 +1,5 @@
 """From a data set to a trained model."""
 
-from unetr.training.prepare import prepare
+from unetr.training.ready import prepare
 
 __all__ = ["prepare"]

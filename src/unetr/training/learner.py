@@ -13,7 +13,7 @@ from unetr.training.batches import Batch
 from unetr.training.ema import Ema
 from unetr.training.losses import supervised
 from unetr.training.precision import DTYPES, Precision
-from unetr.training.prepare import prepare
+from unetr.training.ready import prepare
 from unetr.training.recipe import Recipe
 
 

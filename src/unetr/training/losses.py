@@ -31,12 +31,22 @@ def dice_ce(
             themselves, the commoner variant.
     """
     logits = logits.float()
-    if target.ndim < logits.ndim:
-        one: Tensor = SoftmaxDiceCE.apply(logits, target.long()[:, None], loss)  # type: ignore[no-untyped-call]
-        return one
-    truth = target.float()
-    entropy = F.binary_cross_entropy_with_logits(logits, truth)
-    dice = soft_dice(logits.sigmoid(), truth, squared=loss.squared, smooth=loss.smooth)
+    background = 0
+    if target.ndim == logits.ndim:
+        truth, scores = target.float(), logits.sigmoid()
+        entropy = F.binary_cross_entropy_with_logits(logits, truth)
+    else:
+        target = target.long()
+        if logits.device.type == "cpu":
+            result: Tensor = SoftmaxDiceCE.apply(logits, target[:, None], loss)  # type: ignore[no-untyped-call]
+            return result
+        truth = torch.zeros_like(logits).scatter_(1, target[:, None], 1.0)
+        log_scores = logits.log_softmax(dim=1)
+        scores, entropy = log_scores.exp(), F.nll_loss(log_scores, target)
+        background = 0 if loss.include_background else 1
+    dice = soft_dice(
+        scores[:, background:], truth[:, background:], squared=loss.squared, smooth=loss.smooth
+    )
     return loss.dice_weight * (1 - dice.mean()) + loss.ce_weight * entropy
 
 

@@ -22,6 +22,7 @@ from unetr.training.initialise import inherited_network, inherited_plan
 from unetr.training.planned import PLANNED, plan_run
 from unetr.training.precision import choose_precision
 from unetr.training.progress import Watcher
+from unetr.training.ready import prepare
 from unetr.training.recipe import Recipe, load_recipe
 from unetr.training.sizes import batch_size, learning_rate, network_config
 
@@ -125,7 +126,7 @@ def _ended(recipe: Recipe, order: Order) -> Recipe:
     return _with(recipe, "training", changes)
 
 
-def prepare(order: Order, device: torch.device, world: int, watcher: Watcher) -> Prepared:
+def decide(order: Order, device: torch.device, world: int, watcher: Watcher) -> Prepared:
     """Decides everything for a new run.
 
     The plan is of all labelled cases, as nnU-Net's is, so that the folds of a data set share it and
@@ -158,7 +159,7 @@ def prepare(order: Order, device: torch.device, world: int, watcher: Watcher) ->
     network, name, config, left = new_network(recipe, plan, device, model)
     for line in left:
         watcher.say(f"note: {line}")
-    network.to(device).train()
+    prepare(network.to(device)).train()
     precision, reason = choose_precision(recipe.training.precision, network, plan, device)
     batch = batch_size(recipe.training.batch, world)
     manifest = Manifest(

@@ -27,6 +27,10 @@ def choose_precision(
 
     On CUDA bf16 where the device has it, else fp16 with a gradient scaler. On a processor that has
     bf16 instructions one step is timed in both: what they gain differs by processor and network.
+    Where bf16 would be wrong there, it is not taken.
+
+    Args:
+        network: Laid out as the loop runs it.
 
     Raises:
         InputError: fp16 asked for on a processor, or bf16 where its gradients are wrong there.

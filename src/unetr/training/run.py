@@ -24,9 +24,9 @@ from unetr.training.order import (
     Order,
     Prepared,
     continued,
+    decide,
     initial_network,
     open_for_training,
-    prepare,
 )
 from unetr.training.progress import Silence, Stoppable, Watcher
 from unetr.training.sampling import TrainingCase
@@ -163,7 +163,7 @@ def _begin(order: Order, device: torch.device, world: int, watcher: Watcher) -> 
     if not resume:
         if order.resume:
             watcher.say(f"{order.run}: nothing there to resume, so it begins")
-        prepared = prepare(order, device, world, watcher)
+        prepared = decide(order, device, world, watcher)
     else:
         prepared = continued(order)
         if is_finished(order.run) and not prepared.extended:

@@ -17,8 +17,9 @@ from unetr.training.recipe import Loss
 class SoftmaxDiceCE(torch.autograd.Function):
     """`unetr.training.losses.dice_ce` of logits (b, classes, ...) and classes (b, 1, ...).
 
-    With p the softmax, c, s and n per patch and class the sums of p over the class's voxels, of
-    p^2 over all voxels, and of its voxels, Dice is (2 c + smooth) / (s + n + smooth).
+    Per patch and class, with p the softmax: c is the sum of p over the class's voxels, n their
+    number, s the sum of p^2 (or p) over all voxels; Dice is (2 c + smooth) / (s + n + smooth).
+    There is a first derivative only.
     """
 
     @staticmethod
@@ -35,7 +36,7 @@ class SoftmaxDiceCE(torch.autograd.Function):
             weights[:, 0] = 0
         weights /= weights.count_nonzero().clamp(min=1)
         value = loss.dice_weight - (weights * numerator / denominator).sum()
-        if logits.requires_grad:
+        if ctx.needs_input_grad[0]:
             own, every = -2 * weights / denominator, weights * numerator / denominator**2
             ctx.save_for_backward(_gradient(p, target, own, every, loss))
         return value + loss.ce_weight * entropy
