@@ -6,8 +6,8 @@ the 92.8 M network with the same weights on both sides. Every run is a process o
 from its start to its end; MONAI at fp32 and under bf16 autocast, in turn with ours.
 
 So that labels can be compared at all, the network first learns for some steps to tell the tissues
-of this scan: each side samples the scan at places of its own, half a voxel apart, and what random
-weights say depends on the noise there.
+of this scan: each side samples the scan at places of its own, part of a voxel apart, and what
+random weights say depends on the noise there.
 
     python benchmarks/predict.py [--rounds N]
 """

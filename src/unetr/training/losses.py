@@ -31,15 +31,24 @@ def dice_ce(
             themselves, the commoner variant.
     """
     logits = logits.float()
+    if target.ndim < logits.ndim and logits.device.type == "cpu":
+        result: Tensor = SoftmaxDiceCE.apply(logits, target.long()[:, None], loss)  # type: ignore[no-untyped-call]
+        return result
+    return by_formula(logits, target, loss)
+
+
+def by_formula(
+    logits: Float[Tensor, "b classes x y z"],
+    target: Integer[Tensor, "b x y z"] | Num[Tensor, "b classes x y z"],
+    loss: Loss,
+) -> Float[Tensor, ""]:
+    """`dice_ce` as written down, differentiated by torch: for regions, and on accelerators."""
     background = 0
     if target.ndim == logits.ndim:
         truth, scores = target.float(), logits.sigmoid()
         entropy = F.binary_cross_entropy_with_logits(logits, truth)
     else:
         target = target.long()
-        if logits.device.type == "cpu":
-            result: Tensor = SoftmaxDiceCE.apply(logits, target[:, None], loss)  # type: ignore[no-untyped-call]
-            return result
         truth = torch.zeros_like(logits).scatter_(1, target[:, None], 1.0)
         log_scores = logits.log_softmax(dim=1)
         scores, entropy = log_scores.exp(), F.nll_loss(log_scores, target)
