@@ -147,8 +147,7 @@ def test_real_brain_tumours_in_overlapping_regions(tmp_path, real_data, unetr):
     """Two cases with two channels; the regions are found by the names of the labels."""
     data = linked(tmp_path / "data", real_data / "brats_2ch", images=4, labels=2)
     scan = sorted((data / "imagesTr").iterdir())[0]
-    settings = ("data.regions=brain-tumour",)
-    model = assert_trains_and_predicts(unetr, data, scan, {0, 1, 2, 4}, settings)
+    model = assert_trains_and_predicts(unetr, data, scan, {0, 1, 2, 4})
     names = ["whole tumour", "tumour core", "enhancing tumour"]
     assert list(model.provenance["dice_per_label"]) == names
 

@@ -58,6 +58,24 @@ def test_the_networks_threads_are_put_back_last(monkeypatch):
     assert calls == [1, 1, 7]
 
 
+def test_batches_are_made_on_one_core_each():
+    """Also after the loop has put its own number back, which holds for threads that never asked."""
+    before, found = torch.get_num_threads(), []
+
+    def get(index):
+        found.append(torch.get_num_threads())
+        return CASES[index]
+
+    torch.set_num_threads(2)
+    try:
+        with Batches(NAMES, get, tiny_plan(), recipe(), 2) as batches:
+            batches.take()
+            assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert set(found) == {1}
+
+
 def test_errors_of_a_case_reach_the_loop():
     def broken(index):
         raise OSError("gone")

@@ -1,5 +1,6 @@
 """The verb `unetr train`."""
 
+import time
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -83,6 +84,8 @@ def train(
 
     Example: unetr train Task04_Hippocampus -o run --max-minutes 30
     """
+    began = time.monotonic()
+    # Loads torch, which takes seconds on a busy machine: they count too.
     from unetr.training.order import Order
 
     number = _fold(fold)
@@ -102,6 +105,7 @@ def train(
         resume=resume,
         overwrite=overwrite,
         tensorboard=tensorboard,
+        began=began,
         cache=cache,
     )
     _run(order, folds=fold == "all")

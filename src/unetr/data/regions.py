@@ -12,6 +12,18 @@ _CORE = re.compile(r"(?i)necro|non[\s_-]*enhanc|(?<![a-z])(NCR|NET)(?![a-z])")
 _ENHANCING = re.compile(r"(?i)enhanc|(?<![a-z])ET(?![a-z])")
 
 
+def recognised_regions(labels: Sequence[Label]) -> tuple[Region, ...]:
+    """The regions that the field scores such labels by; none where it is not sure of them.
+
+    Args:
+        labels: The background first, as a data set has them.
+    """
+    try:
+        return brain_tumour_regions(labels)
+    except InputError:
+        return ()
+
+
 def brain_tumour_regions(labels: Sequence[Label]) -> tuple[Region, ...]:
     """The three regions that brain tumours are scored by (Menze et al., IEEE TMI 34(10), 2015).
 

@@ -108,10 +108,21 @@ def _one_core_each(workers: int) -> ThreadPoolExecutor:
     another order in some runs, and a resumed run is not the same to the last bit.
     """
     threads = torch.get_num_threads()
-    pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
+    pool = ThreadPoolExecutor(workers, initializer=_compute_on_one_core)
     all_there = Barrier(workers + 1)
     for _ in range(workers):
         pool.submit(all_there.wait)
     all_there.wait()
     torch.set_num_threads(threads)
     return pool
+
+
+def _compute_on_one_core() -> None:
+    """In the thread that calls this.
+
+    More OpenMP threads than cores, though asleep, also make those of the network fall asleep
+    between any two operations: waking them takes as long as a small network's step.
+    """
+    torch.set_num_threads(1)
+    # The first question in a thread sets it to what holds for all then; so it is asked now.
+    torch.get_num_threads()

@@ -111,7 +111,7 @@ def train(job: Job) -> State:
                 # torchrun ends all as soon as one has: not while the first still writes.
                 processes.wait()
                 raise Stopped
-    watch.save(step)
+    # The last validation has saved the state.
     return watch.state
 
 
@@ -133,7 +133,8 @@ class Watch:
             self.state = load_state(job.run, job.device)
             learner.load({key: getattr(self.state, key) for key in learner.state()})
             job.clock.before_s = self.state.elapsed_s
-        self._reserve(job.validation_s)
+        self._validation_s, self._saving_s = job.validation_s, 0.0
+        self._reserve()
         times = job.recipe.validation.times
         # A finished run that is given more steps is validated on its way again.
         progress = job.clock.progress(self.state.step)
@@ -146,10 +147,9 @@ class Watch:
         if job.processes.writes:
             self._history = History(job.run, self.state.step, job.tensorboard)
 
-    def _reserve(self, validation_s: float) -> None:
-        """Leaves time at the end for the last validation and what follows it."""
-        self._validation_s = validation_s
-        self.job.clock.reserved_s = 1.15 * validation_s + self.job.finish_s
+    def _reserve(self) -> None:
+        """Leaves time at the end for the last validation, saved on both sides, and the finish."""
+        self.job.clock.reserve(self._validation_s + 2 * self._saving_s + self.job.finish_s)
 
     def due(self, step: int) -> bool:
         """Whether to validate now: at the end, and on the way where it costs little."""
@@ -171,7 +171,9 @@ class Watch:
             self.save(step, self._validations - (progress < 1))
         folder = predictions_folder(job.run, step)
         with self.learner.evaluated():
+            validating = time.monotonic()
             found = job.validate(folder)
+            self._validation_s = time.monotonic() - validating
             # Of equal ones the later has learnt for longer.
             best = found.dice >= self.state.best_dice
             if best and job.processes.writes:
@@ -202,7 +204,7 @@ class Watch:
         seconds = time.monotonic() - began
         self._spent_s += seconds
         self._since += seconds
-        self._reserve(seconds)
+        self._reserve()
 
     def stepped(self, step: int, loss: float, lr: float, norm: float) -> None:
         """Tells of a step, and saves where it is time."""
@@ -247,7 +249,9 @@ class Watch:
         if self.job.processes.writes:
             save_state(self.job.run, self.state)
         self._saved_at, self._saved_step = time.monotonic(), step
-        self._since += self._saved_at - began
+        self._saving_s = self._saved_at - began
+        self._since += self._saving_s
+        self._reserve()
 
 
 def predictions_folder(run: Path, step: int) -> Path:

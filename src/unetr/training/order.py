@@ -1,7 +1,7 @@
 """What is decided before the first step: split, plan, network, batch and precision."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,12 @@ from unetr.checkpoint.networks import build_network
 from unetr.data.cases import Dataset
 from unetr.data.fingerprint import fingerprint
 from unetr.data.plan import Plan
-from unetr.data.regions import brain_tumour_regions
 from unetr.errors import InputError
 from unetr.machine import GB, available_gb
 from unetr.training.folder import Manifest, command, now, read_manifest, read_recipe, versions
 from unetr.training.folds import split_cases
 from unetr.training.initialise import inherited_network, inherited_plan
-from unetr.training.planned import PLANNED, plan_run
+from unetr.training.planned import PLANNED, plan_run, with_regions
 from unetr.training.precision import choose_precision
 from unetr.training.progress import Watcher
 from unetr.training.ready import prepare
@@ -40,6 +39,7 @@ class Order:
         settings: As `--set` takes them.
         fold: None is fold 0, called the fixed validation fifth.
         max_steps, max_minutes: Either one given replaces both of the recipe.
+        began: When, by time.monotonic, the minutes began to count; None is when training is called.
         cache: Where preprocessed cases are kept; None is within the run, until it is finished.
     """
 
@@ -57,6 +57,7 @@ class Order:
     device: str = "auto"
     resume: bool = False
     overwrite: bool = False
+    began: float | None = None
     tensorboard: bool = False
     cache: Path | None = None
 
@@ -137,8 +138,7 @@ def decide(order: Order, device: torch.device, world: int, watcher: Watcher) -> 
     """
     recipe = resolve(order)
     dataset = open_for_training(order)
-    if recipe.data.regions == "brain-tumour" and not dataset.regions:
-        dataset = replace(dataset, regions=brain_tumour_regions(dataset.labels))
+    dataset = with_regions(dataset, recipe, watcher)
     for defect in dataset.defects:
         watcher.say(f"warning: {defect}")
     split = split_cases([case.name for case in dataset.cases], order.fold or 0)

@@ -1,5 +1,6 @@
 """The plan of a run: the data set's, with what the recipe sets."""
 
+from dataclasses import replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -8,8 +9,10 @@ from unetr.data.cases import Dataset
 from unetr.data.fingerprint import Fingerprint
 from unetr.data.plan import Normalisation, Plan
 from unetr.data.planning import make_plan
+from unetr.data.regions import brain_tumour_regions, recognised_regions
 from unetr.errors import InputError
 from unetr.training.bounds import first_fault
+from unetr.training.progress import Watcher
 from unetr.training.recipe import Data, Recipe
 from unetr.training.sizes import fit_plan, patch_limit
 
@@ -24,6 +27,26 @@ PLANNED = (
     "blend",
     "mirror_axes",
 )
+
+
+def with_regions(dataset: Dataset, recipe: Recipe, watcher: Watcher) -> Dataset:
+    """The data set with the regions that the recipe finds in it, unless it lists its own.
+
+    Raises:
+        InputError: the recipe asks for regions that the labels' names do not tell.
+    """
+    if dataset.regions or recipe.data.regions == "data-set":
+        return dataset
+    if recipe.data.regions == "brain-tumour":
+        return replace(dataset, regions=brain_tumour_regions(dataset.labels))
+    found = recognised_regions(dataset.labels)
+    if found:
+        names = ", ".join(region.name for region in found)
+        watcher.say(
+            f"note: by their names the labels are a brain tumour's: {names} are learnt as "
+            "overlapping regions; --set data.regions=data-set learns the labels instead"
+        )
+    return replace(dataset, regions=found)
 
 
 def plan_run(

@@ -37,7 +37,8 @@ class Data(_Section):
             [0, 1]; `foreground` does so with the data set's 5th and 95th foreground percentiles;
             `zscore` and `zscore-nonzero` take each scan's own mean and deviation.
         regions: `data-set` predicts regions where the data set lists some; `brain-tumour` also
-            finds whole tumour, core and enhancing tumour by the names of the labels.
+            finds whole tumour, core and enhancing tumour by the names of the labels; `auto` does
+            so where the names are such, and else learns the labels.
     """
 
     spacing_mm: Triple | None = None
@@ -54,7 +55,7 @@ class Data(_Section):
     normalisation: Literal["plan", "window", "foreground", "zscore", "zscore-nonzero"] = "plan"
     window_hu: bounds.Window = Field(default=(-1000.0, 1000.0), description="Of `window`.")
     patch_limit_voxels: int = Field(default=96**3, ge=512, description="Of a planned patch.")
-    regions: Literal["data-set", "brain-tumour"] = "data-set"
+    regions: Literal["auto", "data-set", "brain-tumour"] = "data-set"
 
 
 class Network(_Section):

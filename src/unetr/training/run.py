@@ -63,7 +63,8 @@ def _run_folds(
 ) -> None:
     count = fold_count(len(open_for_training(order).cases))
     for fold in range(count):
-        one = replace(order, run=order.run / f"fold_{fold}", fold=fold)
+        # The minutes are each fold's own.
+        one = replace(order, run=order.run / f"fold_{fold}", fold=fold, began=None)
         if processes.lead(partial(is_finished, one.run)) and not order.overwrite:
             watcher.say(f"fold {fold}: already finished in {one.run}")
             continue
@@ -78,7 +79,7 @@ def run_fold(
     order: Order, device: torch.device, processes: Processes, watcher: Watcher, stop: StopRequest
 ) -> None:
     """One run, from its beginning or from where it was left."""
-    began = time.monotonic()
+    began = time.monotonic() if order.began is None else order.began
     prepared = processes.lead(lambda: _begin(order, device, processes.world, watcher))
     if prepared is None:
         watcher.say(f"{order.run}: already finished; more --max-steps continue it")
@@ -147,7 +148,8 @@ def run_fold(
 
 def _check_minutes(job: Job, minutes: float) -> None:
     """Raises InputError where no time would be left to train in."""
-    needed_s = job.clock.elapsed_s() + 1.15 * job.validation_s + job.finish_s
+    job.clock.reserve(job.validation_s + job.finish_s)
+    needed_s = job.clock.elapsed_s() + job.clock.reserved_s
     if needed_s >= 60 * minutes:
         # Nothing has begun that would be lost when the command is given again.
         forget(job.run)

@@ -5,6 +5,8 @@ import time
 from dataclasses import dataclass, field
 from typing import Literal
 
+# What is thought to take a second may take this long once others use the machine too.
+_MARGIN = 1.25
 # A cosine that ends at 0 wastes its last steps.
 FLOOR = 0.01
 
@@ -34,7 +36,7 @@ class Clock:
     Attributes:
         max_steps, max_minutes: The end; at least one is given.
         before_s: Seconds spent before this process, where the run was resumed.
-        reserved_s: Seconds at the end that belong to the last validation.
+        reserved_s: Seconds at the end that belong to the last validation and what follows it.
     """
 
     max_steps: int | None
@@ -46,6 +48,10 @@ class Clock:
     def elapsed_s(self) -> float:
         """Seconds since the run began, without those between a stop and its resumption."""
         return self.before_s + time.monotonic() - self.started
+
+    def reserve(self, seconds: float) -> None:
+        """Leaves the end of the run to work that is thought to take so long, and some more."""
+        self.reserved_s = _MARGIN * seconds
 
     def progress(self, step: int) -> float:
         """Share of the run that is done after `step` steps, in [0, 1]."""
