@@ -24,8 +24,9 @@ PAGE = FOLDER.parent / "docs" / "benchmarks.md"
 # In the order of the page.
 SCRIPTS = (
     "parity", "attention_memory", "forward", "training_step", "training_memory", "augmentation",
-    "recipes", "predict", "predict_large", "growth", "restore_memory", "round_trip", "metrics",
-    "startup", "orientations", "uncertainty", "kill_resume",
+    "data_pipeline", "loop_speed", "recipes", "predict", "predict_large", "growth",
+    "restore_memory", "round_trip", "metrics", "startup", "orientations", "uncertainty",
+    "kill_resume",
 )  # fmt: skip
 LONG = ("accuracy", "ablation")
 INTRODUCTION = """\

@@ -53,11 +53,28 @@ def monai_network(size: str) -> Any:
 
 def ours(size: str, precision: str) -> Step:
     """A step of the loop."""
+    from unetr.training.batches import Batch
+
+    learner, rate = our_learner(size, precision)
+    batch = Batch(*patches(BATCH[size], CLASSES[size]), ("a",) * BATCH[size][0])
+    steps = 0
+
+    def step() -> float:
+        nonlocal steps
+        steps += 1
+        loss, _ = learner.gradients([batch], seed=steps)
+        learner.apply(rate, steps)
+        return loss
+
+    return step
+
+
+def our_learner(size: str, precision: str) -> tuple[Any, float]:
+    """The loop's network and optimiser, and the recipe's learning rate."""
     import torch
 
     from unetr.data.plan import Label, Normalisation, Plan
     from unetr.model.monai_weights import import_monai
-    from unetr.training.batches import Batch
     from unetr.training.learner import Learner
     from unetr.training.recipe import load_recipe
     from unetr.training.sizes import learning_rate, network_config
@@ -79,18 +96,7 @@ def ours(size: str, precision: str) -> Step:
         _, config = network_config(recipe.network, plan, "cpu")
         torch.manual_seed(0)
         network, rate = UNETR(**config), learning_rate(recipe.training.lr, config)
-    learner = Learner(network, recipe, torch.device("cpu"), precision)
-    batch = Batch(*patches(BATCH[size], CLASSES[size]), ("a",) * BATCH[size][0])
-    steps = 0
-
-    def step() -> float:
-        nonlocal steps
-        steps += 1
-        loss, _ = learner.gradients([batch], seed=steps)
-        learner.apply(rate, steps)
-        return loss
-
-    return step
+    return Learner(network, recipe, torch.device("cpu"), precision), rate
 
 
 def monai(size: str, precision: str) -> Step:

@@ -4,6 +4,8 @@ import json
 import os
 import shlex
 import signal
+import subprocess
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,6 @@ import pytest
 from matplotlib.image import imread
 
 from unetr.training.folder import read_manifest
-from unetr.training.loop import Watch
 
 pytestmark = pytest.mark.skipif(find_spec("nilearn") is None, reason="needs the extra [demo]")
 
@@ -25,23 +26,17 @@ TINY = (
 )  # fmt: skip
 
 
-def test_it_is_stopped_goes_on_ends_and_shows_the_end_again(
-    unetr: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_it_is_stopped_goes_on_ends_and_shows_the_end_again(unetr: Any, tmp_path: Path) -> None:
     out = tmp_path / "demo"
     changes = [word for setting in TINY for word in ("--set", setting)]
     words = ("demo", "-o", out, "--max-steps", 3, *changes)
-    stepped = Watch.stepped
-
-    def interrupted(self: Watch, step: int, *rest: Any) -> None:
-        stepped(self, step, *rest)
-        if step == 1:
-            os.kill(os.getpid(), signal.SIGINT)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Watch, "stepped", interrupted)
-        code, stdout, err = unetr(*words)
-    assert (code, stdout) == (130, "")
+    script = [sys.executable, str(Path(__file__).with_name("interrupted.py"))]
+    command = [*script, str(int(signal.SIGINT)), "1", *map(str, words)]
+    stopped = subprocess.run(
+        command, capture_output=True, text=True, check=False, env=os.environ | {"COLUMNS": "80"}
+    )
+    assert (stopped.returncode, stopped.stdout) == (130, "")
+    err = stopped.stderr
     assert f"Continue with --resume: unetr train {out}/mni152 -o {out}/run --max-steps 3" in err
     assert err.endswith("the demo goes on from here when the same command is given again\n")
     assert read_manifest(out / "run").status == "started"

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 
 from unetr.checkpoint import load_model
-from unetr.cli.watching import Lines
 from unetr.training.history import read_history
 from unetr.training.state import load_state
 
@@ -66,26 +65,19 @@ def test_it_learns_phantoms_it_never_saw(tmp_path):
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_signals_save_and_resume_goes_on(tmp_path, data, unetr, monkeypatch, number, code):
+def test_signals_save_and_resume_goes_on(tmp_path, data, unetr, number, code):
     run = tmp_path / "run"
     words = train(data, run, "--max-steps", 9, "--set", "training.log_steps=1")[1:]
-    monkeypatch.setattr(sys, "argv", ["unetr", *words])
-    stepped = Lines.stepped
-
-    def signalled(self, moment, logged):
-        stepped(self, moment, logged)
-        if moment.step == 3:
-            os.kill(os.getpid(), number)
-
-    monkeypatch.setattr(Lines, "stepped", signalled)
-    ended, out, told = unetr(*words)
-    assert (ended, out) == (code, "")
+    script = [sys.executable, str(Path(__file__).with_name("interrupted.py"))]
+    ended = finished([*script, str(int(number)), "3", *words])
+    assert (ended.returncode, ended.stdout) == (code, "")
+    told = ended.stderr
     again = "stopped; what is trained is saved. Continue with --resume: "
     assert told.splitlines()[-1] == again + shlex.join(["unetr", *words, "--resume"])
     # The signal may be seen one step later.
     assert load_state(run).step in (3, 4)
-    ended, out, _ = unetr(*words, "--resume")
-    assert (ended, out) == (0, f"{run / 'model.safetensors'}\n")
+    code, out, _ = unetr(*words, "--resume")
+    assert (code, out) == (0, f"{run / 'model.safetensors'}\n")
     assert load_state(run).step == 9
     assert [line["step"] for line in read_history(run) if "loss" in line] == list(range(1, 10))
 

@@ -261,3 +261,22 @@ def test_a_data_set_brings_names_regions_and_images(tmp_path):
         assert (found.values("dice") == 0.75).all()
         images = [path.name for pair in found.pairs for path in pair.images]
         assert images == ["x_0000.nii.gz", "y_0000.nii.gz"]
+
+
+def test_brain_tumours_are_scored_in_their_regions(tmp_path):
+    """Though the data set lists labels alone; by their names it is known what they are."""
+    root = tmp_path / "data"
+    prediction, reference = shifted()
+    save(root / "imagesTr" / "x_0000.nii.gz", reference.astype(np.float32))
+    save(root / "labelsTr" / "x.nii.gz", reference)
+    description = {
+        "channel_names": {"0": "MR"}, "numTraining": 1, "file_ending": ".nii.gz",
+        "labels": {"background": 0, "oedema": 1, "necrosis": 2, "enhancing tumour": 3},
+    }  # fmt: skip
+    (root / "dataset.json").write_text(json.dumps(description))
+    save(tmp_path / "predictions" / "x.nii.gz", prediction)
+    found = evaluate(tmp_path / "predictions", root)
+    names = [(e.name, e.label) for e in found.structures]
+    assert names == [
+        ("whole tumour", "1+2+3"), ("tumour core", "2+3"), ("enhancing tumour", "3"),
+    ]  # fmt: skip

@@ -68,7 +68,7 @@ def test_batches_are_made_on_one_core_each():
 
     torch.set_num_threads(2)
     try:
-        with Batches(NAMES, get, tiny_plan(), recipe(), 2) as batches:
+        with Batches(NAMES, get, tiny_plan(), recipe(), 2, workers=2) as batches:
             batches.take()
             assert torch.get_num_threads() == 2
     finally:

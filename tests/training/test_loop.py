@@ -1,6 +1,7 @@
 """The loop: exact resumption, what it keeps, how it stops."""
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -152,7 +153,8 @@ class TenthOfASecondPerStep(Clock):
         pass
 
 
-def test_schedule_follows_the_clock(make_job):
+def test_schedule_follows_the_clock(make_job, monkeypatch):
+    monkeypatch.setattr("unetr.training.loop._DISK_BYTES_PER_S", math.inf)
     job = make_job(max_steps=None, max_minutes=0.05, log_steps=1, accumulate=1, warmup=0.2)
     job.clock = TenthOfASecondPerStep(job, 0.05)
     job.finish_s = 1.0

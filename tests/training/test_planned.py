@@ -1,15 +1,17 @@
 """The run's plan: the data set's, overruled by the recipe, or inherited from a model."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from unetr.checkpoint import Model
 from unetr.data.dataset import open_dataset
 from unetr.data.fingerprint import fingerprint
-from unetr.data.plan import Crop, Label, Normalisation
+from unetr.data.plan import Crop, Label, Normalisation, Region
 from unetr.errors import InputError
 from unetr.training.initialise import inherited_network, inherited_plan
-from unetr.training.planned import normalisations, plan_run
+from unetr.training.planned import normalisations, plan_run, with_regions
 from unetr.training.recipe import Data, load_recipe
 
 from .phantoms import write_phantoms
@@ -131,3 +133,31 @@ def test_a_model_without_its_arguments_is_told():
     model = Model(tiny_unetr(), tiny_plan(), source="odd", config={})
     with pytest.raises(InputError, match="odd: its network's channels are not known"):
         inherited_network(model, tiny_plan())
+
+
+def brain_tumour(dataset):
+    names = ("background", "necrosis", "oedema", "non-enhancing tumour", "enhancing tumour")
+    return replace(dataset, labels=tuple(Label(id=k, name=name) for k, name in enumerate(names)))
+
+
+def test_auto_finds_a_brain_tumours_regions_and_says_what_is_painted_as_another(known):
+    found, why = with_regions(brain_tumour(known[0]), load_recipe("auto"), None)
+    assert [r.name for r in found.regions] == ["whole tumour", "tumour core", "enhancing tumour"]
+    assert "non-enhancing tumour is painted as necrosis" in why
+
+
+def test_regions_are_left_alone_where_they_are_listed_not_wanted_or_not_known(known):
+    dataset, auto = brain_tumour(known[0]), load_recipe("auto")
+    listed = replace(dataset, regions=(Region(name="all", members=(1, 2, 3, 4), paint=1),))
+    assert with_regions(listed, auto, None) == (listed, "")
+    assert with_regions(known[0], auto, None) == (known[0], "")
+    labels_alone = load_recipe("auto", ["data.regions=data-set"])
+    assert with_regions(dataset, labels_alone, None) == (dataset, "")
+    with pytest.raises(InputError, match=r"data\.regions brain-tumour"):
+        with_regions(known[0], load_recipe("msd-brain-tumour"), None)
+
+
+def test_a_model_of_labels_is_tuned_on_labels(known):
+    dataset = brain_tumour(known[0])
+    model = Model(tiny_unetr(), tiny_plan())
+    assert with_regions(dataset, load_recipe("auto"), model) == (dataset, "")

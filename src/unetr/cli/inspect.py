@@ -38,8 +38,9 @@ def inspect(
     from unetr.data.fingerprint import combine
     from unetr.data.inspect import compare_cases
     from unetr.data.planning import make_plan
+    from unetr.data.regions import with_recognised_regions
 
-    opened = open_dataset(dataset, labels)
+    opened, why_regions = with_recognised_regions(open_dataset(dataset, labels))
     reports = _inspected(opened)
     found = [*opened.defects, *(defect for report in reports for defect in report.defects)]
     found += compare_cases(opened, reports)
@@ -47,6 +48,8 @@ def inspect(
     # The fingerprint is worth seeing beside defects too; without a readable case there is none.
     measured = combine(opened, facts) if facts else None
     plan = make_plan(opened, measured, memory_gb=memory) if measured else None
+    if plan and why_regions:
+        plan = plan.model_copy(update={"reasons": plan.reasons | {"regions": why_regions}})
     if as_json:
         typer.echo(json.dumps(_document(opened, found, measured, plan), indent=1))
     else:
@@ -180,6 +183,8 @@ def _show_plan(plan: "Plan") -> None:
         "image_order": _across(plan.image_order),
         "mirror_axes": axes,
     }
+    if plan.regions:
+        choices["regions"] = "\n".join(region.name for region in plan.regions)
     table = Table("field", "choice", "because", title="Plan", show_lines=True)
     for field, choice in choices.items():
         table.add_row(field, escape(choice), escape(plan.reasons.get(field, "")))

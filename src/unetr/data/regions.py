@@ -2,7 +2,9 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
+from unetr.data.cases import Dataset
 from unetr.data.plan import Label, Region
 from unetr.errors import InputError
 
@@ -12,16 +14,24 @@ _CORE = re.compile(r"(?i)necro|non[\s_-]*enhanc|(?<![a-z])(NCR|NET)(?![a-z])")
 _ENHANCING = re.compile(r"(?i)enhanc|(?<![a-z])ET(?![a-z])")
 
 
-def recognised_regions(labels: Sequence[Label]) -> tuple[Region, ...]:
-    """The regions that the field scores such labels by; none where it is not sure of them.
+def with_recognised_regions(dataset: Dataset) -> tuple[Dataset, str]:
+    """The data set with the regions that the field scores such labels by, and why.
 
-    Args:
-        labels: The background first, as a data set has them.
+    It stays as it is, without a reason, where it lists regions or its labels are not known.
     """
+    if dataset.regions:
+        return dataset, ""
     try:
-        return brain_tumour_regions(labels)
+        found = brain_tumour_regions(dataset.labels)
     except InputError:
-        return ()
+        return dataset, ""
+    names = {label.id: label.name for label in dataset.labels}
+    painted = {region.paint for region in found}
+    lost = [name for number, name in names.items() if number and number not in painted]
+    why = f"the labels are a brain tumour's by their names ({', '.join(r.name for r in found)})"
+    if lost:
+        why += f"; {', '.join(lost)} is painted as {names[found[1].paint]}"
+    return replace(dataset, regions=found), why
 
 
 def brain_tumour_regions(labels: Sequence[Label]) -> tuple[Region, ...]:

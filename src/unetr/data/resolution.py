@@ -13,9 +13,9 @@ ANISOTROPIC = 3.0
 LARGEST_TOKEN = 16
 LEAST_TOKENS = 4
 
-# A patch should show at least this share of the scan; published UNETR on BTCV (96^3 of about
-# 256 x 256 x 225 voxels at 1.5 x 1.5 x 2 mm) shows about as much.
-_LEAST_SHARE = 1 / 16
+# A patch should show at least this share of the scan: below it nnU-Net, too, goes to a lower
+# resolution (Isensee et al. 2021).
+_LEAST_SHARE = 1 / 4
 _MOST_COARSENING = 2.0
 _LEAST_STRUCTURE_VOXELS = 500
 

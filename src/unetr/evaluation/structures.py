@@ -7,6 +7,7 @@ from pathlib import Path
 from unetr.data.cases import Dataset
 from unetr.data.names import read_names
 from unetr.data.plan import Label, Region
+from unetr.data.regions import with_recognised_regions
 from unetr.errors import InputError
 from unetr.image import read_label_names
 
@@ -85,6 +86,8 @@ def named_table(labels: Sequence[Label], regions: Sequence[Region]) -> LabelTabl
 def find_table(dataset: Dataset | None, labels: Path | None, files: Iterable[Path]) -> LabelTable:
     """Names from `labels` (a labels.toml), else the data set, else the headers of the label files.
 
+    A data set of brain tumours is scored in their regions, though it lists labels alone.
+
     Raises:
         InputError: the labels.toml is broken, or two headers name an id differently.
     """
@@ -92,7 +95,8 @@ def find_table(dataset: Dataset | None, labels: Path | None, files: Iterable[Pat
         given = read_names(labels)
         return named_table(given.labels, given.regions)
     if dataset is not None and not _made_up(dataset):
-        return named_table(dataset.labels, dataset.regions)
+        known, _ = with_recognised_regions(dataset)
+        return named_table(known.labels, known.regions)
     return _from_headers(files)
 
 

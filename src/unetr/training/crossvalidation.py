@@ -19,7 +19,7 @@ def write_cross_validation(run: Path, folds: int) -> float:
         The mean Dice over all cases, each the mean of its labels.
 
     Raises:
-        InputError: a fold is not finished.
+        InputError: a fold is not finished, or was trained for other labels or regions.
     """
     scores = []
     for fold in range(folds):
@@ -27,6 +27,11 @@ def write_cross_validation(run: Path, folds: int) -> float:
         if manifest.status != "finished":
             raise InputError(f"{run / f'fold_{fold}'}: not finished; continue it with --resume")
         scores.append(manifest.scores)
+        if scores[0]["labels"].keys() != manifest.scores["labels"].keys():
+            raise InputError(
+                f"{run / f'fold_{fold}'}: scored by {', '.join(manifest.scores['labels'])}, but "
+                f"fold 0 by {', '.join(scores[0]['labels'])}; train them with the same data.regions"
+            )
     cases = {name: value for one in scores for name, value in one["cases"].items()}
     defined = [value for value in cases.values() if value is not None]
     dice = mean(defined) if defined else 0.0

@@ -174,7 +174,8 @@ def finish_estimate_s(dataset: Dataset, cases: Sequence[Case]) -> float:
         began = time.monotonic()
         for _case, volume, reference in read_ahead(dataset, cases[:1]):
             labels = reference.array[0]
-            choose_rules(dataset.labels[1:], [(labels, labels, volume.spacing_mm)])
+            if not dataset.regions:
+                choose_rules(dataset.labels[1:], [(labels, labels, volume.spacing_mm)])
             score_structures(labels, labels, members, volume.spacing_mm)
         seconds = time.monotonic() - began
     shown = min(len(cases), _SHOWN * len(structures))

@@ -26,6 +26,7 @@ from unetr.training.state import State, StopRequest, load_state, save_state
 
 # Of a run's time, what validations before the last one may take.
 _VALIDATION_SHARE = 0.1
+_DISK_BYTES_PER_S = 200e6
 
 
 @dataclass
@@ -133,7 +134,10 @@ class Watch:
             self.state = load_state(job.run, job.device)
             learner.load({key: getattr(self.state, key) for key in learner.state()})
             job.clock.before_s = self.state.elapsed_s
-        self._validation_s, self._saving_s = job.validation_s, 0.0
+        self._validation_s = job.validation_s
+        # Until it is measured: weights, moments and averages on a slow disk.
+        weights = job.model.network.parameters()
+        self._saving_s = sum(4 * w.numel() * w.element_size() for w in weights) / _DISK_BYTES_PER_S
         self._reserve()
         times = job.recipe.validation.times
         # A finished run that is given more steps is validated on its way again.
@@ -161,11 +165,11 @@ class Watch:
             return False
         self._validations = number
         allowed = _VALIDATION_SHARE * self.job.clock.elapsed_s() / max(progress, 1e-3)
-        return self._spent_s + self._validation_s <= allowed
+        return self._spent_s + self._validation_s + 2 * self._saving_s <= allowed
 
     def validate(self, step: int, progress: float) -> None:
         """Scores the validation cases; the model is kept where it is the best so far."""
-        job, began = self.job, time.monotonic()
+        job, began, since = self.job, time.monotonic(), self._since
         if self._saved_step != step:
             # Resumed from here, the validation is still due.
             self.save(step, self._validations - (progress < 1))
@@ -203,7 +207,8 @@ class Watch:
         job.watcher.validated(step, found, best)
         seconds = time.monotonic() - began
         self._spent_s += seconds
-        self._since += seconds
+        # The saves in between have counted themselves.
+        self._since = since + seconds
         self._reserve()
 
     def stepped(self, step: int, loss: float, lr: float, norm: float) -> None:

@@ -138,7 +138,10 @@ def decide(order: Order, device: torch.device, world: int, watcher: Watcher) -> 
     """
     recipe = resolve(order)
     dataset = open_for_training(order)
-    dataset = with_regions(dataset, recipe, watcher)
+    model = load_model(order.init) if order.init else None
+    dataset, why_regions = with_regions(dataset, recipe, model)
+    if why_regions:
+        watcher.say(f"note: {why_regions}; --set data.regions=data-set learns the labels instead")
     for defect in dataset.defects:
         watcher.say(f"warning: {defect}")
     split = split_cases([case.name for case in dataset.cases], order.fold or 0)
@@ -153,7 +156,8 @@ def decide(order: Order, device: torch.device, world: int, watcher: Watcher) -> 
 
     found = fingerprint(dataset, on_case)
     plan = plan_run(dataset, found, recipe, device.type, step_memory_gb(device))
-    model = load_model(order.init) if order.init else None
+    if why_regions:
+        plan = plan.model_copy(update={"reasons": plan.reasons | {"regions": why_regions}})
     if model is not None:
         plan = inherited_plan(plan, model)
     network, name, config, left = new_network(recipe, plan, device, model)
@@ -269,6 +273,8 @@ def step_memory_gb(device: torch.device) -> float:
 def _filled(recipe: Recipe, plan: Plan, name: str, config: dict[str, Any]) -> Recipe:
     """The recipe with what was left open, so that recipe.toml is the resolved whole."""
     data = {field: getattr(plan, field) for field in PLANNED}
+    if recipe.data.regions == "auto":
+        data["regions"] = "brain-tumour" if "regions" in plan.reasons else "data-set"
     network = {key: config[key] for key in type(recipe.network).model_fields if key in config}
     if name != "unetr":
         network["name"] = name

@@ -5,14 +5,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from unetr.checkpoint.model import Model
 from unetr.data.cases import Dataset
 from unetr.data.fingerprint import Fingerprint
 from unetr.data.plan import Normalisation, Plan
 from unetr.data.planning import make_plan
-from unetr.data.regions import brain_tumour_regions, recognised_regions
+from unetr.data.regions import brain_tumour_regions, with_recognised_regions
 from unetr.errors import InputError
 from unetr.training.bounds import first_fault
-from unetr.training.progress import Watcher
 from unetr.training.recipe import Data, Recipe
 from unetr.training.sizes import fit_plan, patch_limit
 
@@ -29,24 +29,23 @@ PLANNED = (
 )
 
 
-def with_regions(dataset: Dataset, recipe: Recipe, watcher: Watcher) -> Dataset:
-    """The data set with the regions that the recipe finds in it, unless it lists its own.
+def with_regions(dataset: Dataset, recipe: Recipe, model: Model | None) -> tuple[Dataset, str]:
+    """The data set with the regions that the recipe finds in it, and why `auto` finds them.
+
+    Args:
+        model: That training begins with; where it learnt labels, `auto` goes on with them.
 
     Raises:
         InputError: the recipe asks for regions that the labels' names do not tell.
     """
-    if dataset.regions or recipe.data.regions == "data-set":
-        return dataset
-    if recipe.data.regions == "brain-tumour":
-        return replace(dataset, regions=brain_tumour_regions(dataset.labels))
-    found = recognised_regions(dataset.labels)
-    if found:
-        names = ", ".join(region.name for region in found)
-        watcher.say(
-            f"note: by their names the labels are a brain tumour's: {names} are learnt as "
-            "overlapping regions; --set data.regions=data-set learns the labels instead"
-        )
-    return replace(dataset, regions=found)
+    wanted = recipe.data.regions
+    if dataset.regions or wanted == "data-set":
+        return dataset, ""
+    if wanted == "brain-tumour":
+        return replace(dataset, regions=brain_tumour_regions(dataset.labels)), ""
+    if model is not None and not model.plan.regions:
+        return dataset, ""
+    return with_recognised_regions(dataset)
 
 
 def plan_run(

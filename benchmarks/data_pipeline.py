@@ -1,0 +1,119 @@
+"""What the data costs a training step: cropping and augmentation by one worker beside the network.
+
+The loop's own network and optimiser step on one batch that is ready (`ready`), on batches from the
+loop's worker thread (`unetr`), and on batches from MONAI's CacheDataset and its DataLoader with one
+worker process (`MONAI`), in turn. The data's share is what a step takes longer than on the ready
+batch; waiting is the part of it that the network stood still for. Cases, sampling and augmentation
+are those of `augmentation.py`.
+
+    python benchmarks/data_pipeline.py [--sizes btcv hippocampus] [--rounds 3] [--steps 10]
+"""
+
+import argparse
+import itertools
+import os
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from monai import __version__ as monai_version
+from monai import data as monai_data
+from monai import transforms as mt
+
+from augmentation import BOTH, made_case, made_plan, monai_chain
+from training_step import BATCH, CLASSES, RECIPES, our_learner, patches
+from unetr.training.batches import Batch, Batches
+from unetr.training.recipe import load_recipe
+
+CASES = 8
+# Batches that both sides prepare ahead, and how long that takes at most.
+AHEAD = 2
+SETTLED_S = 3.0
+Take = Callable[[], Batch]
+
+
+def monai_batches(cases: list[Any], size: str, recipe: Any) -> Iterator[Batch]:
+    """As MONAI's tutorials have it: cached cases, then one dictionary transform after another."""
+    batch, plan = BATCH[size][0], made_plan(BATCH[size][2:])
+    positive = recipe.sampling.foreground
+    crop = mt.RandCropByPosNegLabeld(
+        BOTH, "label", plan.patch_voxels, pos=positive, neg=1 - positive, num_samples=1,
+        fg_indices_key="label_fg_indices", bg_indices_key="label_bg_indices",
+    )  # fmt: skip
+    items = [
+        {"image": torch.from_numpy(case.image), "label": torch.from_numpy(case.labels[None])}
+        for case in cases
+    ]
+    chain = [mt.FgBgToIndicesd("label"), crop, *monai_chain(recipe.augmentation, plan)]
+    cached = monai_data.CacheDataset(items, mt.Compose(chain), progress=False)
+    loader = monai_data.DataLoader(
+        cached, batch_size=batch, shuffle=True, num_workers=1, persistent_workers=True
+    )
+    for _ in itertools.count():
+        for found in loader:
+            x, y = found["image"].as_tensor(), found["label"].as_tensor()
+            yield Batch(x, y[:, 0], ("case",) * batch)
+
+
+def compare(size: str, precision: str, rounds: int, steps: int) -> None:
+    """Three rows of the table."""
+    recipe = load_recipe(RECIPES[size])
+    learner, rate = our_learner(size, precision)
+    batch, patch = BATCH[size][0], BATCH[size][2:]
+    ready = Batch(*patches(BATCH[size], CLASSES[size]), ("a",) * batch)
+    cases = [made_case(patch) for _ in range(CASES)]
+    theirs = monai_batches(cases, size, recipe)
+    names = [str(k) for k in range(CASES)]
+    number = itertools.count(1)
+
+    def timed(take: Take) -> tuple[float, float]:
+        """Seconds of a step, and those of them that it waited for its batch."""
+        # What another side still prepares must not run now, nor what was prepared count as free.
+        time.sleep(SETTLED_S)
+        for _ in range(AHEAD):
+            take()
+        waited, began = 0.0, time.perf_counter()
+        for _ in range(steps):
+            asked = time.perf_counter()
+            found = take()
+            waited += time.perf_counter() - asked
+            step = next(number)
+            learner.gradients([found], seed=step)
+            learner.apply(rate, step)
+        return (time.perf_counter() - began) / steps, waited / steps
+
+    with Batches(names, cases.__getitem__, made_plan(patch), recipe, batch) as ours:
+        sides: dict[str, Take] = {
+            "ready": lambda: ready, "unetr": ours.take, "MONAI": lambda: next(theirs),
+        }  # fmt: skip
+        # The first round of each warms up.
+        found = [{name: timed(take) for name, take in sides.items()} for _ in range(rounds + 1)][1:]
+    alone = statistics.median(row["ready"][0] for row in found)
+    for name in sides:
+        seconds, waited = (statistics.median(row[name][k] for row in found) for k in (0, 1))
+        print(
+            f"| {size} | {precision} | {name} | {seconds:.3f} | {batch / seconds:.1f} | "
+            f"{100 * (seconds - alone) / seconds:.0f} % | {100 * waited / seconds:.0f} % |",
+            flush=True,
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sizes", nargs="+", default=list(BATCH), choices=list(BATCH))
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=10)
+    arguments = parser.parse_args()
+    precision = "bf16" if torch.cpu._is_avx512_bf16_supported() else "fp32"
+    threads = f"{torch.get_num_threads()} threads, {os.cpu_count()} cores"
+    print(f"torch {torch.__version__}, MONAI {monai_version}, {threads}\n")
+    print("| size | precision | batches | s a step | samples/s | the data's share | waiting |")
+    print("|---|---|---|---|---|---|---|")
+    for size in arguments.sizes:
+        compare(size, precision, arguments.rounds, arguments.steps)
+
+
+if __name__ == "__main__":
+    main()
