@@ -1,6 +1,7 @@
 """The command line, signalled after a step of training: `interrupted.py SIGNAL STEP WORD...`.
 
-In a process of its own: where OpenVINO was used before in a process, a signal ends it at once.
+In a process of its own: a worker of the tests has been ended by such a signal, after tests that run
+other engines in it.
 """
 
 import os
