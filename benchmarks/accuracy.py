@@ -3,6 +3,8 @@
 Every row is `unetr train` with the same data, plan, sampling, augmentation and minutes, then
 `unetr predict` of the fold's validation cases with and without mirroring, and `unetr evaluate` on
 the scans' own grid. Cases of all folds are scored together, each by the model that never saw it.
+Nothing is chosen on them: the model is the last one, not the best of several validations, and the
+post-processing that `unetr train` chooses is left out.
 Intervals are bootstrapped over cases; differences are paired, against the first network.
 
 Runs are kept in --out, and what is finished there is not done again: it may be stopped and started.
@@ -20,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from unetr.checkpoint.header import read_header
+from unetr.checkpoint import load_model, save_model
 from unetr.data.dataset import open_dataset
 from unetr.evaluation.comparison import wilcoxon_p
 from unetr.evaluation.statistics import bootstrap_interval
@@ -66,7 +68,8 @@ def train(data: Path, run: Path, words: list[str], fold: int, minutes: float) ->
     if (run / "validation" / "report.html").exists():
         return
     command = ["train", str(data), "-o", str(run), "--fold", str(fold), "--resume"]
-    unetr([*command, "--max-minutes", str(minutes), *words])
+    last = ["--set", "validation.times=1"]
+    unetr([*command, "--max-minutes", str(minutes), *last, *words])
 
 
 def score(data: Path, run: Path, mirrored: bool) -> None:
@@ -74,12 +77,15 @@ def score(data: Path, run: Path, mirrored: bool) -> None:
     predictions, scores = (run / f"{what}{'-tta' * mirrored}" for what in ("labels", "scores"))
     if (scores / "cases.csv").exists():
         return
-    unseen = set(read_header(run / "model.safetensors").provenance["validation"])
+    model, unprocessed = load_model(run), run / "unprocessed.safetensors"
+    model.plan = model.plan.model_copy(update={"postprocessing": ()})
+    save_model(unprocessed, model)
+    unseen = set(model.provenance["validation"])
     cases = [case for case in open_dataset(data).cases if case.name in unseen]
     # Several channels lie beside each other: naming the first names the scan.
     scans = [str(case.images[0]) for case in cases]
-    engine = ["--engine", "torch", "--precision", "fp32"]
-    unetr(["predict", str(run), *scans, "-o", str(predictions), *engine, *["--tta"] * mirrored])
+    options = ["--engine", "torch", "--precision", "fp32", *["--tta"] * mirrored]
+    unetr(["predict", str(unprocessed), *scans, "-o", str(predictions), *options])
     unetr(["evaluate", str(predictions), str(data), "-o", str(scores)])
 
 
