@@ -11,11 +11,9 @@ Runs are kept in --out, and finished ones are not done again.
 
 import argparse
 import json
-import os
-import sys
 from pathlib import Path
 
-from accuracy import train, values_of
+from accuracy import find_data, train, values_of
 from unetr.evaluation.comparison import wilcoxon_p
 from unetr.evaluation.statistics import bootstrap_interval
 
@@ -49,14 +47,12 @@ ROWS: dict[str, list[str]] = {
 def main() -> None:
     """Trains what is missing; prints a row for each."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path)
+    parser.add_argument("--data", default="hippocampus")
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=list(ROWS), metavar="NAME")
     parser.add_argument("--out", type=Path, default=Path("ablation"))
     options = parser.parse_args()
-    data = options.data or Path(os.environ.get("UNETR_TEST_DATA", "")) / "hippocampus"
-    if not data.is_dir():
-        sys.exit(f"{data}: no such data set; give --data or set UNETR_TEST_DATA")
+    data = find_data(options.data)
     print(f"{data.name}, fold {FOLD}, {options.minutes:g} minutes a run\n")
     print("| changed | steps | Dice | HD95 mm | against auto | p |\n|---|---|---|---|---|---|")
     first = None

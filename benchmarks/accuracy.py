@@ -9,8 +9,10 @@ Intervals are bootstrapped over cases; differences are paired, against the first
 
 Runs are kept in --out, and what is finished there is not done again: it may be stopped and started.
 
-    python benchmarks/accuracy.py [--data DATASET] [--networks paper auto dynunet] [--folds 0]
+    python benchmarks/accuracy.py [--data DATASET] [--networks auto dynunet paper] [--folds 0]
         [--minutes 60] [--out FOLDER]
+
+DATASET is a folder, or the name of one in the folder that UNETR_TEST_DATA names.
 """
 
 import argparse
@@ -23,6 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from unetr.checkpoint import load_model, save_model
+from unetr.checkpoint.header import read_header
 from unetr.data.dataset import open_dataset
 from unetr.evaluation.comparison import wilcoxon_p
 from unetr.evaluation.statistics import bootstrap_interval
@@ -41,14 +44,14 @@ NETWORKS = {
 def main() -> None:
     """Trains what is missing, then prints a row per network and way of predicting."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path)
+    parser.add_argument("--data", default="hippocampus")
     parser.add_argument("--networks", nargs="+", default=["auto", "dynunet", "paper"],
                         choices=list(NETWORKS))  # fmt: skip
     parser.add_argument("--folds", nargs="+", type=int, default=[0])
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--out", type=Path, default=Path("accuracy"))
     options = parser.parse_args()
-    data = options.data or Path(os.environ.get("UNETR_TEST_DATA", "")) / "hippocampus"
+    data = find_data(options.data)
     for fold in options.folds:
         for network in options.networks:
             run = run_folder(options, data, network, fold)
@@ -56,11 +59,19 @@ def main() -> None:
             for mirrored in (False, True):
                 score(data, run, mirrored)
     print(f"{data.name}, {options.minutes:g} minutes a run, folds {options.folds}\n")
-    print("| network | mirrored | n | Dice | by structure | HD95 mm | undefined | less than "
-          f"{options.networks[0]} by | p |\n|---|---|---|---|---|---|---|---|---|")  # fmt: skip
+    print("| network | steps | mirrored | n | Dice | HD95 mm | undefined | by structure: Dice "
+          f"(HD95 mm) | Dice beside {options.networks[0]} | p |\n" + "|---" * 10 + "|")  # fmt: skip
     for network in options.networks:
         for mirrored in (False, True):
             print(row(options, data, network, mirrored), flush=True)
+
+
+def find_data(name: str) -> Path:
+    """The data set of that name or path."""
+    for data in (Path(name), Path(os.environ.get("UNETR_TEST_DATA", "")) / name):
+        if data.is_dir():
+            return data
+    sys.exit(f"{name}: no such data set; give --data or set UNETR_TEST_DATA")
 
 
 def train(data: Path, run: Path, words: list[str], fold: int, minutes: float) -> None:
@@ -95,17 +106,22 @@ def row(options: argparse.Namespace, data: Path, network: str, mirrored: bool) -
     hd95, _ = values(options, data, network, mirrored, "hd95_mm")
     low, high = bootstrap_interval(dice) or (np.nan, np.nan)
     parts = ", ".join(
-        f"{name} {mean:.3f}" for name, mean in zip(names, np.nanmean(dice, axis=0), strict=True)
+        f"{name} {mean:.3f} ({mm:.2f})"
+        for name, mean, mm in zip(
+            names, np.nanmean(dice, axis=0), np.nanmean(hd95, axis=0), strict=True
+        )
     )
+    runs = [run_folder(options, data, network, fold) for fold in options.folds]
+    steps = [read_header(run / "model.safetensors").provenance["step"] for run in runs]
     difference = "| "
     if network != options.networks[0]:
         first, _ = values(options, data, options.networks[0], mirrored, "dice")
         change = np.nanmean(dice, axis=1) - np.nanmean(first, axis=1)
         least, most = bootstrap_interval(change[:, None]) or (np.nan, np.nan)
         difference = f"{change.mean():+.4f} [{least:+.4f}, {most:+.4f}] | {wilcoxon_p(change):.2g}"
-    return (f"| {network} | {'yes' if mirrored else 'no'} | {len(dice)} "
-            f"| {np.nanmean(dice):.4f} [{low:.4f}, {high:.4f}] | {parts} "
-            f"| {np.nanmean(hd95):.2f} | {np.isnan(hd95).sum()} | {difference} |")  # fmt: skip
+    return (f"| {network} | {np.mean(steps):.0f} | {'yes' if mirrored else 'no'} | {len(dice)} "
+            f"| {np.nanmean(dice):.4f} [{low:.4f}, {high:.4f}] | {np.nanmean(hd95):.2f} "
+            f"| {np.isnan(hd95).sum()} | {parts} | {difference} |")  # fmt: skip
 
 
 def values(

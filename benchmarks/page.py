@@ -1,9 +1,10 @@
 """Runs the benchmarks one after another and writes what they print to docs/benchmarks.md.
 
-A section per script: what it measures in the words of its own docstring, the command, the output as
-printed, the day and the minutes. Sections that are not run again stay as they are.
+A section per command: what it measures in the words of the script's own docstring, the command, the
+output as printed, the day and the minutes. Sections that are not run again stay as they are.
 
     python benchmarks/page.py [NAME ...]      # default: all but those that train for hours
+    python benchmarks/page.py "accuracy --data chaos_mr --networks auto"
 """
 
 import argparse
@@ -45,7 +46,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join((*SCRIPTS, *LONG)))
     names = parser.parse_args().names or SCRIPTS
-    if unknown := set(names) - {*SCRIPTS, *LONG}:
+    if unknown := {name.split()[0] for name in names} - {*SCRIPTS, *LONG}:
         parser.error(f"no such benchmark: {', '.join(sorted(unknown))}")
     failed = []
     for name in names:
@@ -59,11 +60,12 @@ def main() -> None:
         sys.exit(f"failed: {', '.join(failed)}; their sections are left as they were")
 
 
-def measured(name: str) -> str | None:
-    """The section of one script; None if it failed."""
+def measured(command: str) -> str | None:
+    """The section of one script with its arguments; None if it failed."""
+    name, *words = command.split()
     began = time.monotonic()
     done = subprocess.run(
-        [sys.executable, str(FOLDER / f"{name}.py")], stdout=subprocess.PIPE, text=True
+        [sys.executable, str(FOLDER / f"{name}.py"), *words], stdout=subprocess.PIPE, text=True
     )
     print(done.stdout, flush=True)
     if done.returncode:
@@ -74,7 +76,8 @@ def measured(name: str) -> str | None:
     explained = re.sub(r"\n\n    python .*", "", rest.strip(), flags=re.DOTALL)
     explained = re.sub(r"\n\n    UNETR_TEST_DATA.*", "", explained, flags=re.DOTALL)
     date = datetime.date.today().isoformat()
-    foot = f"*`python benchmarks/{name}.py`, {date}, {minutes:.1f} minutes, on {machine()}.*"
+    called = " ".join([f"python benchmarks/{name}.py", *words])
+    foot = f"*`{called}`, {date}, {minutes:.1f} minutes, on {machine()}.*"
     return f"## {title.rstrip('.')}\n\n{explained}\n\n{as_markdown(done.stdout)}\n\n{foot}\n"
 
 
@@ -89,17 +92,19 @@ def as_markdown(output: str) -> str:
 
 
 def read_sections() -> dict[str, str]:
-    """Of the page that is there, by the script's name."""
+    """Of the page that is there, by the script's name and its arguments."""
     text = PAGE.read_text() if PAGE.exists() else ""
     found = {}
     for section in re.split(r"^(?=## )", text, flags=re.MULTILINE)[1:]:
-        if name := re.search(r"`python benchmarks/(\w+)\.py`", section):
-            found[name[1]] = section
+        if called := re.search(r"^\*`python benchmarks/(\w+)\.py([^`]*)`", section, re.MULTILINE):
+            found[called[1] + called[2]] = section
     return found
 
 
 def write_page(sections: dict[str, str]) -> None:
-    parts = [INTRODUCTION, *(sections[name] for name in (*SCRIPTS, *LONG) if name in sections)]
+    place = {name: number for number, name in enumerate((*SCRIPTS, *LONG))}
+    ordered = sorted(sections, key=lambda command: (place[command.split()[0]], command))
+    parts = [INTRODUCTION, *(sections[command] for command in ordered)]
     PAGE.write_text("\n".join(part.strip("\n") + "\n" for part in parts))
 
 
