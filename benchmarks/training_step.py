@@ -16,11 +16,12 @@ import argparse
 import os
 import resource
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable
 from typing import Any
+
+from sides import Side, answer
 
 BATCH = {"btcv": (1, 1, 96, 96, 96), "hippocampus": (2, 1, 32, 48, 32)}
 CLASSES = {"btcv": 14, "hippocampus": 3}
@@ -123,52 +124,26 @@ def monai(size: str, precision: str) -> Step:
 
 
 def serve(side: str, size: str, precision: str) -> None:
-    """Steps once per line on stdin; answers with seconds, loss and the peak so far in GB."""
+    """Answers with seconds, loss and the peak so far in GB."""
     step = {"unetr": ours, "MONAI": monai}[side](size, precision)
-    print("ready", flush=True)
-    for _ in sys.stdin:
+
+    def timed() -> tuple[float, float, float]:
         began = time.perf_counter()
         loss = step()
         seconds = time.perf_counter() - began
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
-        print(seconds, loss, peak, flush=True)
+        return seconds, loss, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
-
-class Side:
-    """A process that steps when told to."""
-
-    def __init__(self, side: str, size: str, precision: str, threads: int) -> None:
-        command = [sys.executable, __file__, "--serve", side, size, precision]
-        environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-        )
-        self._answer()
-
-    def _answer(self) -> str:
-        assert self._process.stdout is not None
-        if not (line := self._process.stdout.readline()):
-            sys.exit("one of the sides failed")
-        return line
-
-    def step(self) -> tuple[float, float, float]:
-        assert self._process.stdin is not None
-        self._process.stdin.write("\n")
-        self._process.stdin.flush()
-        seconds, loss, peak = map(float, self._answer().split())
-        return seconds, loss, peak
-
-    def close(self) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait()
+    answer([], timed)
 
 
 def compare(size: str, precision: str, rounds: int, threads: int) -> None:
     """One row of the table; the first step of each warms up."""
-    sides = [Side(name, size, precision, threads) for name in ("unetr", "MONAI")]
-    first = [side.step() for side in sides]
-    found = [[side.step() for side in sides] for _ in range(rounds)]
+    sides = [
+        Side(__file__, ["--serve", name, size, precision], threads, {})
+        for name in ("unetr", "MONAI")
+    ]
+    first = [side.compute() for side in sides]
+    found = [[side.compute() for side in sides] for _ in range(rounds)]
     for side in sides:
         side.close()
     own, peer = (statistics.median(row[k][0] for row in found) for k in (0, 1))

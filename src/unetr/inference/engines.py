@@ -20,6 +20,7 @@ from unetr.errors import InputError
 from unetr.inference.convert import converted_onnx, converted_openvino
 from unetr.inference.exported import Exported
 from unetr.inference.memory import windows_at_once
+from unetr.machine import keep_freed_memory
 
 EngineName = Literal["auto", "torch", "openvino", "onnx"]
 Precision = Literal["auto", "fp32", "bf16"]
@@ -137,6 +138,7 @@ def _torch(model: Model, precision: Precision, device: torch.device) -> Engine:
         # Convolutions on processors read a voxel's channels together. The model's own network is
         # laid out so; what exports or saves it does not mind.
         network = network.to(memory_format=torch.channels_last_3d)
+        keep_freed_memory()
     dtype: Literal["fp32", "bf16"] = "fp32"
     if precision == "bf16" or (precision == "auto" and _bf16_is_faster(device)):
         dtype = "bf16"
