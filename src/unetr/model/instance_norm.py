@@ -16,6 +16,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from unetr.model.tracing import is_traced
+
 SLOPE = 0.01
 _EPSILON = 1e-5
 # Numbers that fit a core's cache with what is computed from them; columns that fill its registers.
@@ -38,9 +40,7 @@ def activated(
     normalise_other: bool = False,
 ) -> Float[Tensor, "b c x y z"]:
     """LReLU(norm(x)), LReLU(norm(x) + other) or LReLU(norm(x) + norm(other))."""
-    # What traces the network, to export or compile it, must see torch's own operations.
-    traced = torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
-    if x.device.type == "cpu" and x.numel() and not traced:
+    if x.device.type == "cpu" and x.numel() and not is_traced():
         result: Tensor = _Activated.apply(x, other, normalise_other)  # type: ignore[no-untyped-call]
         return result
     y = instance_norm(x)

@@ -25,7 +25,11 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Float[Tensor, "b c x y z"]) -> Float[Tensor, "b f x y z"]:
         """Features on the same grid."""
-        y = self.conv2(activated(self.conv1(x)))
-        if self.shortcut is None:
-            return activated(y, x)
-        return activated(y, self.shortcut(x), normalise_other=True)
+        return self.rest(self.conv1(x), x if self.shortcut is None else self.shortcut(x))
+
+    def rest(
+        self, first: Float[Tensor, "b f x y z"], shortcut: Float[Tensor, "b f x y z"]
+    ) -> Float[Tensor, "b f x y z"]:
+        """What follows the first convolution, and meets what passed beside it."""
+        y = self.conv2(activated(first))
+        return activated(y, shortcut, normalise_other=self.shortcut is not None)

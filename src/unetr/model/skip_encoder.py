@@ -1,12 +1,14 @@
 """From a block's tokens to a finer grid: the paper's projected skips (figure 2, blue and green)."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from unetr.model.residual_block import ResidualBlock
 from unetr.model.sizes import Triple
+from unetr.model.upsampled_convolution import pays, upsampled_convolution
 
 
 class SkipEncoder(nn.Module):
@@ -34,11 +36,17 @@ class SkipEncoder(nn.Module):
     def forward(self, z: Float[Tensor, "b k nx ny nz"]) -> Float[Tensor, "b f x y z"]:
         """Features on the finer grid."""
         x: Tensor = self.first(z)
-        for deconvolve, block in zip(self.deconvolutions, self.blocks, strict=True):
-            x = block(deconvolve(x))
+        layers: Any = zip(self.deconvolutions, self.blocks, strict=True)
+        for deconvolve, block in layers:
+            upsampled = deconvolve(x)
+            if isinstance(block, ResidualBlock) and pays(x, deconvolve, block.conv1.weight):
+                first = upsampled_convolution(x, deconvolve, block.conv1.weight)
+                x = block.rest(first, upsampled)
+            else:
+                x = block(upsampled)
         return x
 
 
-def deconvolution(in_channels: int, out_channels: int, factor: Triple) -> nn.Module:
+def deconvolution(in_channels: int, out_channels: int, factor: Triple) -> nn.ConvTranspose3d:
     """A transposed convolution whose kernel is its stride: each voxel becomes a block of them."""
     return nn.ConvTranspose3d(in_channels, out_channels, factor, stride=factor, bias=False)

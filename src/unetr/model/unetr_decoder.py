@@ -5,11 +5,13 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from unetr.model.residual_block import ResidualBlock
 from unetr.model.sizes import Triple, upsampling
 from unetr.model.skip_encoder import SkipEncoder, deconvolution
 from unetr.model.stem import ConvolutionalStem
+from unetr.model.upsampled_convolution import pays, upsampled_convolution
 
 
 class UNETRDecoder(nn.Module):
@@ -122,11 +124,22 @@ class DecoderStep(nn.Module):
         self, y: Float[Tensor, "b c nx ny nz"], skip: Float[Tensor, "b f x y z"] | None
     ) -> Float[Tensor, "b f x y z"]:
         """Features one step finer."""
-        y = self.upsample(y)
-        if skip is not None:
-            y = torch.cat((y, skip), dim=1)
-        finer: Tensor = self.convolutions(y)
+        block = self.convolutions
+        if skip is None:
+            finer: Tensor = block(self.upsample(y))
+        elif block.shortcut is not None and pays(y, self.upsample, block.conv1.weight):
+            finer = block.rest(
+                self._convolved(y, skip, block.conv1), self._convolved(y, skip, block.shortcut)
+            )
+        else:
+            finer = block(torch.cat((self.upsample(y), skip), dim=1))
         return finer
+
+    def _convolved(self, y: Tensor, skip: Tensor, convolution: nn.Conv3d) -> Tensor:
+        """The convolution of (upsampled, skip), each part with its own part of the kernel."""
+        own, joining = torch.split(convolution.weight, self.upsample.out_channels, dim=1)
+        there = F.conv3d(skip, joining, padding=convolution.padding)
+        return upsampled_convolution(y, self.upsample, own).add_(there)
 
 
 def _real(factors: Sequence[Triple]) -> list[Triple]:
