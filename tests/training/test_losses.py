@@ -69,6 +69,27 @@ def test_the_gradient_is_the_formulas(pair, squared, background, weights):
     torch.testing.assert_close(own.grad, true.grad, atol=1e-8, rtol=1e-4)
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last_3d])
+@pytest.mark.parametrize("crop", [slice(None), slice(5, -3)])
+def test_the_gradient_in_any_layout_and_over_several_pieces(layout, crop, monkeypatch):
+    """Cropped logits, too, as of a patch that had to be padded; and of 16 bits."""
+    monkeypatch.setattr("unetr.training.softmax_loss._PIECE", 1000)
+    generator = torch.Generator().manual_seed(0)
+    whole = torch.randn(2, 3, 16, 12, 10, generator=generator).to(memory_format=layout)
+    target = torch.randint(0, 3, (2, 16, 12, 10), generator=generator, dtype=torch.uint8)
+    target = target[:, crop]
+    true = whole.double().requires_grad_()
+    formula = by_formula(true[:, :, crop], target, Loss())
+    formula.backward()
+    for kind, within in ((torch.float64, 1e-9), (torch.float32, 1e-5), (torch.bfloat16, 2e-2)):
+        own = whole.clone().to(kind).requires_grad_()
+        found = dice_ce(own[:, :, crop], target)
+        found.backward()
+        assert float(found.detach()) == pytest.approx(float(formula.detach()), rel=within)
+        error = (own.grad.double() - true.grad).norm() / true.grad.norm()
+        assert float(error) < within, kind
+
+
 def test_regions_are_sigmoid(pair):
     logits, _ = pair
     masks = (torch.randn(logits.shape, generator=torch.Generator().manual_seed(1)) > 0).to(

@@ -30,11 +30,10 @@ def dice_ce(
         loss: `squared` sums squares in the denominators as the paper does; False sums the scores
             themselves, the commoner variant.
     """
-    logits = logits.float()
     if target.ndim < logits.ndim and logits.device.type == "cpu":
-        result: Tensor = SoftmaxDiceCE.apply(logits, target.long()[:, None], loss)  # type: ignore[no-untyped-call]
+        result: Tensor = SoftmaxDiceCE.apply(logits, target, loss)  # type: ignore[no-untyped-call]
         return result
-    return by_formula(logits, target, loss)
+    return by_formula(logits.float(), target, loss)
 
 
 def by_formula(

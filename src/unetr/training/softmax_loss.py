@@ -1,10 +1,12 @@
 """The paper's loss over classes, with its gradient written out.
 
-At full resolution the scores of all classes are the largest arrays of a step. Taken together the
-formula and its derivative pass over them a few times; left to automatic differentiation, which
-also needs the labels as masks, many times.
+At full resolution the scores of all classes are the largest arrays of a step. Left to automatic
+differentiation, which also needs the labels as masks, formula and derivative pass over memory many
+times. Here both go through the voxels in pieces that stay in the processor's cache: one pass over
+the logits for the value, one for the gradient.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -13,9 +15,12 @@ from torch.autograd.function import once_differentiable
 
 from unetr.training.recipe import Loss
 
+# Numbers that fit the cache with what is computed from them.
+_PIECE = 2**17
+
 
 class SoftmaxDiceCE(torch.autograd.Function):
-    """`unetr.training.losses.dice_ce` of logits (b, classes, ...) and classes (b, 1, ...).
+    """`unetr.training.losses.dice_ce` of logits (b, classes, ...) and classes (b, ...).
 
     Per patch and class, with p the softmax: c is the sum of p over the class's voxels, n their
     number, s the sum of p^2 (or p) over all voxels; Dice is (2 c + smooth) / (s + n + smooth).
@@ -24,11 +29,15 @@ class SoftmaxDiceCE(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, target: Tensor, loss: Loss) -> Tensor:
-        log_p = logits.contiguous().log_softmax(1)
-        entropy = -log_p.gather(1, target).mean()
-        p = log_p.exp_()
-        common, count = _per_class(p, target)
-        size = (p * p if loss.squared else p).flatten(2).sum(2)
+        common, count, size = torch.zeros(3, *logits.shape[:2], dtype=torch.float64)
+        entropy = 0.0
+        for patch, _, log_p, where in _pieces(logits, target):
+            own = log_p.gather(0, where)[0]
+            entropy -= float(own.sum(dtype=torch.float64)) / target.numel()
+            p = log_p.exp_()
+            common[patch].scatter_add_(0, where[0], own.double().exp_())
+            count[patch] += torch.bincount(where[0], minlength=len(p))
+            size[patch] += (p * p if loss.squared else p).sum(1)
         numerator = 2 * common + loss.smooth[0]
         denominator = size + count + loss.smooth[1]
         weights = torch.full_like(size, loss.dice_weight)
@@ -36,41 +45,49 @@ class SoftmaxDiceCE(torch.autograd.Function):
             weights[:, 0] = 0
         weights /= weights.count_nonzero().clamp(min=1)
         value = loss.dice_weight - (weights * numerator / denominator).sum()
-        if ctx.needs_input_grad[0]:
-            own, every = -2 * weights / denominator, weights * numerator / denominator**2
-            ctx.save_for_backward(_gradient(p, target, own, every, loss))
-        return value + loss.ce_weight * entropy
+        ctx.save_for_backward(logits, target)
+        ctx.loss = loss
+        # Derivatives of the loss by c, and by s.
+        ctx.by_common = -2 * weights / denominator
+        ctx.by_size = weights * numerator / denominator**2
+        total: Tensor = value + loss.ce_weight * entropy
+        return total.to(_kind(logits))
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        (gradient,) = ctx.saved_tensors
-        return grad * gradient, None, None
+        logits, target = ctx.saved_tensors
+        loss: Loss = ctx.loss
+        kind, factor = _kind(logits), float(grad)
+        by_common, by_size = ((factor * one).to(kind) for one in (ctx.by_common, ctx.by_size))
+        entropy = factor * loss.ce_weight / target.numel()
+        gradient = torch.empty_like(logits)
+        into = gradient.view(*gradient.shape[:2], -1)
+        for patch, piece, log_p, where in _pieces(logits, target):
+            p = log_p.exp_()
+            every = by_size[patch][:, None]
+            g = p * (2 * every) if loss.squared else every.expand_as(p).clone()
+            g.scatter_add_(0, where, by_common[patch][where])
+            # Through the softmax: p (g - sum of p g).
+            g -= (g * p).sum(0)
+            g *= p
+            g.add_(p, alpha=entropy)
+            g.scatter_add_(0, where, g.new_tensor(-entropy).expand_as(where))
+            into[patch, :, piece] = g
+        return gradient, None, None
 
 
-def _per_class(p: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """(b, classes) each: the sum of p over the voxels of the class, and their number."""
-    where = target.flatten(1)
-    scores = p.gather(1, target).flatten(1).double()
-    zeros = scores.new_zeros(p.shape[:2])
-    common = zeros.scatter_add(1, where, scores)
-    count = zeros.scatter_add(1, where, torch.ones_like(scores))
-    return common.to(p.dtype), count.to(p.dtype)
+def _pieces(logits: Tensor, target: Tensor) -> Iterator[tuple[int, slice, Tensor, Tensor]]:
+    """Patch, voxels, log softmax (classes, n) of these, and their classes (1, n)."""
+    flat, classes = logits.detach().flatten(2), target.flatten(1)
+    length = max(1, _PIECE // logits.shape[1])
+    for patch in range(len(logits)):
+        for start in range(0, classes.shape[1], length):
+            piece = slice(start, start + length)
+            x = flat[patch, :, piece].to(_kind(logits)).contiguous()
+            yield patch, piece, x.log_softmax(0), classes[patch, piece].long()[None]
 
 
-def _gradient(p: Tensor, target: Tensor, own: Tensor, every: Tensor, loss: Loss) -> Tensor:
-    """Of the loss by the logits.
-
-    Args:
-        own: (b, classes), of the loss by the sum of p over the class's voxels.
-        every: (b, classes), of the loss by the sum of p^2 (or p) over all voxels.
-    """
-    spread = (..., *[None] * (p.ndim - 2))
-    g = p * (2 * every)[spread] if loss.squared else every[spread].expand_as(p).clone()
-    g.scatter_add_(1, target, own.gather(1, target.flatten(1)).view_as(target))
-    # Through the softmax: p (g - sum of p g).
-    g -= (g * p).sum(1, keepdim=True)
-    g *= p
-    entropy = loss.ce_weight / target.numel()
-    g.add_(p, alpha=entropy)
-    return g.scatter_add_(1, target, p.new_tensor(-entropy).expand_as(target))
+def _kind(x: Tensor) -> torch.dtype:
+    """What is computed in: float32, or more where the numbers themselves have more."""
+    return torch.promote_types(x.dtype, torch.float32)
