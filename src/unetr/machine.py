@@ -33,8 +33,9 @@ def available_gb() -> float:
 def keep_freed_memory() -> None:
     """From now on memory that is freed stays with the process, to be taken again.
 
-    The C library otherwise gives large blocks back to the system at once, and a step of training
-    waits for the same pages to be cleared and handed out anew: longer than it computes on them.
+    The C library otherwise gives large blocks back to the system at once, and a step of training or
+    a scan's preparation waits for the same pages to be cleared and handed out anew: longer than it
+    computes on them.
     It holds for as long as the process lives; `free_gb` and `resident_gb` give back what is kept.
     """
     trim_threshold, mmap_max = -1, -4  # As malloc.h numbers them.

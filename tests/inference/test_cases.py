@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from unetr.errors import InputError
+from unetr.inference import engines
 from unetr.inference.cases import plan_jobs, predict_cases, shard
 from unetr.inference.manifest import made_by_others, manifest_path, write_manifest
 from unetr.inference.outputs import output_paths
@@ -149,6 +150,21 @@ def test_a_folder_that_cannot_be_written_fails_each_case(tmp_path, scans, predic
     outcomes = list(predict_cases(predictor, jobs))
     assert [one.status for one in outcomes] == ["failed"] * 3
     assert "cannot be written" in outcomes[0].error
+
+
+def test_a_network_that_cannot_run_is_no_scans_fault(tmp_path, scans, octants, monkeypatch):
+    """It is found out while the first scan is read, and ends all."""
+    pytest.importorskip("openvino")
+
+    def refused(*_):
+        raise InputError("octants: OpenVINO cannot load it; export it again")
+
+    monkeypatch.setattr(engines, "_compile", refused)
+    monkeypatch.setattr(engines, "converted_openvino", lambda _: Path("octants.xml"))
+    predictor = Predictor(octants, engine="openvino", device="cpu")
+    with pytest.raises(InputError, match="export it again"):
+        list(predict_cases(predictor, plan_jobs([scans], tmp_path / "out", 1)))
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_interrupt_leaves_whole_outputs_only(tmp_path, scans, predictor):

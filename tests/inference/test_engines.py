@@ -109,6 +109,7 @@ def test_openvino_computes_in_what_it_says(precision, model, monkeypatch):
         engines, "_compile", lambda *given: compiled.append(compile_(*given)) or compiled[0]
     )
     engine = make_engine(model, "openvino", precision, "cpu")
+    engine.ready()
     expected = "bf16" if has_bf16 and precision != "fp32" else "fp32"
     assert engine.precision == expected
     hint = compiled[0].get_property("INFERENCE_PRECISION_HINT").get_type_name()

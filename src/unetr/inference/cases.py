@@ -137,6 +137,8 @@ def predict_cases(
                     prediction = predictor(volume, on_window)
                     seconds |= prediction.seconds
                 except Exception as error:
+                    # A network that cannot run is no scan's fault, and ends all.
+                    predictor.ready()
                     yield _failed(job, error)
                     continue
                 last, writing = (

@@ -3,6 +3,7 @@
 import copy
 import hashlib
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -98,10 +99,17 @@ def _fingerprint(model: Model) -> str:
 
     found = hashlib.sha256(model.header.to_json().encode())
     found.update(f"{torch.__version__} {ov.__version__}".encode())
-    for key, value in model.network.state_dict().items():
-        found.update(key.encode())
-        found.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    weights = model.network.state_dict()
+    with ThreadPoolExecutor(torch.get_num_threads()) as threads:
+        for key, digest in zip(weights, threads.map(_digest, weights.values()), strict=True):
+            found.update(key.encode())
+            found.update(digest)
     return found.hexdigest()[:32]
+
+
+def _digest(weight: Tensor) -> bytes:
+    values = weight.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+    return hashlib.sha256(values.numpy().data).digest()
 
 
 def _drop_old(folder: Path) -> None:

@@ -4,6 +4,7 @@ import importlib.util
 import math
 import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,8 @@ class Engine:
         batch: Windows per call that keep the device busy.
         header: The plan and provenance of the network.
         source: What to call the model in messages.
+        ready: Waits until the network can run, which it is being prepared for in the background;
+            InputError where it cannot be.
     """
 
     name: Literal["torch", "openvino", "onnx"]
@@ -48,6 +51,7 @@ class Engine:
     batch: int
     header: Header
     source: str
+    ready: Callable[[], None] = lambda: None
 
 
 def make_engine(
@@ -58,6 +62,8 @@ def make_engine(
     spare_gb: float = math.inf,
 ) -> Engine:
     """Makes `model` ready to run on patches of its plan's size.
+
+    From now on this process keeps the memory that one window or scan frees for the next one.
 
     Args:
         name: `auto` takes the fastest installed one: torch on an accelerator; on the processor
@@ -70,6 +76,7 @@ def make_engine(
     Raises:
         InputError: an engine that is not installed, or that cannot do what is asked.
     """
+    keep_freed_memory()
     place = find_device(device)
     chosen = _choose(model, name, precision, place)
     if chosen == "torch":
@@ -138,7 +145,6 @@ def _torch(model: Model, precision: Precision, device: torch.device) -> Engine:
         # Convolutions on processors read a voxel's channels together. The model's own network is
         # laid out so; what exports or saves it does not mind.
         network = network.to(memory_format=torch.channels_last_3d)
-        keep_freed_memory()
     dtype: Literal["fp32", "bf16"] = "fp32"
     if precision == "bf16" or (precision == "auto" and _bf16_is_faster(device)):
         dtype = "bf16"
@@ -201,17 +207,15 @@ def _openvino(model: Model | Exported, precision: Precision, spare_gb: float) ->
         "INFERENCE_NUM_THREADS": threads,
         "NUM_STREAMS": streams,
     }
-    compiled = _compile(core, path, settings, model)
-    # Written in place, call after call: fresh memory of this size costs a tenth of the network's
-    # time to come by.
-    scores = torch.empty(streams, *compiled.output(0).shape[1:])
-    requests = [compiled.create_infer_request() for _ in range(streams)]
-    for request, place in zip(requests, scores.numpy(), strict=True):
-        request.set_output_tensor(ov.Tensor(place[None], shared_memory=True))
+    # The first scan is read and prepared meanwhile.
+    background = ThreadPoolExecutor(1, "compile")
+    compiling = background.submit(_requests, core, path, settings, model)
+    background.shutdown(wait=False)
 
     def forward(windows: Tensor) -> Tensor:
         if len(windows) > streams:
             return torch.cat([forward(part).clone() for part in torch.split(windows, streams)])
+        requests, scores = compiling.result()
         running = requests[: len(windows)]
         for request, window in zip(running, windows.contiguous().numpy(), strict=True):
             request.start_async({0: window[None]})
@@ -219,8 +223,29 @@ def _openvino(model: Model | Exported, precision: Precision, spare_gb: float) ->
             request.wait()
         return scores[: len(windows)]
 
+    def ready() -> None:
+        compiling.result()
+
     cpu = torch.device("cpu")
-    return Engine("openvino", dtype, cpu, forward, streams, model.header, model.source)
+    return Engine("openvino", dtype, cpu, forward, streams, model.header, model.source, ready)
+
+
+def _requests(
+    core: Any, path: Path, settings: dict[str, Any], model: Model | Exported
+) -> tuple[list[Any], Tensor]:
+    """One request per stream, and the scores (streams, classes, *patch) that they write.
+
+    Written in place, call after call: fresh memory of this size costs a tenth of the network's
+    time to come by.
+    """
+    import openvino as ov
+
+    compiled = _compile(core, path, settings, model)
+    scores = torch.empty(settings["NUM_STREAMS"], *compiled.output(0).shape[1:])
+    requests = [compiled.create_infer_request() for _ in scores]
+    for request, place in zip(requests, scores.numpy(), strict=True):
+        request.set_output_tensor(ov.Tensor(place[None], shared_memory=True))
+    return requests, scores
 
 
 def _compile(core: Any, path: Path, settings: dict[str, Any], model: Model | Exported) -> Any:

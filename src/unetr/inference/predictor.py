@@ -25,7 +25,7 @@ from unetr.inference.members import shared_plan
 from unetr.inference.postprocess import postprocess
 from unetr.inference.uncertainty import entropy
 from unetr.inference.window import Blend, sliding_slabs
-from unetr.machine import free_gb, resident_gb
+from unetr.machine import GB, free_gb, resident_gb
 
 OnWindow = Callable[[int, int], None]
 
@@ -132,8 +132,11 @@ class Predictor:
         """
         clock = Clock()
         placement = place(self.plan, volume)
-        planes = self._planes(placement)
+        self._planes(placement)
         x, _ = preprocess(self.plan, volume, placement)
+        # By now the network has taken its memory, and the prepared scan is part of what is needed.
+        self.ready()
+        planes = self._planes(placement, x.nbytes / GB)
         scan = _Prepared(torch.from_numpy(x), placement, volume, planes, on_window)
         clock.step("preprocess")
         found = self._restored_somehow(scan, clock)
@@ -213,8 +216,11 @@ class Predictor:
             on_window=scan.on_window,
         )
 
-    def _planes(self, placement: Placement) -> int:
+    def _planes(self, placement: Placement, prepared_gb: float = 0.0) -> int:
         """Planes to finish at a time.
+
+        Args:
+            prepared_gb: Of what the scan needs, the memory that it has already.
 
         Raises:
             InputError: the scan does not fit in memory.
@@ -232,10 +238,19 @@ class Predictor:
             postprocessing=self.postprocessing and bool(self.plan.postprocessing),
             attention=self._attention.batch if self._attention is not None and on_host else 0,
         )
-        spare = self.spare_gb()
+        spare = self.spare_gb() + prepared_gb
         if need.least > spare:
             raise InputError(memory.refusal(need, spare, placement, self.max_memory_gb))
         return need.planes(spare)
+
+    def ready(self) -> None:
+        """Waits for networks that are still being prepared.
+
+        Raises:
+            InputError: one that cannot be.
+        """
+        for engine in self.engines:
+            engine.ready()
 
     def spare_gb(self) -> float:
         """Memory that may still be taken on the host."""
