@@ -5,6 +5,7 @@ import pytest
 import torch
 from monai.transforms import Affine, Flip, Rotate90
 
+from unetr.data.plan import Normalisation
 from unetr.training.augmentation import (
     affine_grid,
     affine_patch,
@@ -166,3 +167,17 @@ def test_regions_are_turned_with_their_channels(plan):
     assert labels.shape == (2, *SIZE)
     assert torch.equal(labels.bool(), labels > 0)
     assert float(((image > 0.5) == labels.bool()).float().mean()) > 0.98
+
+
+def test_only_scans_without_a_scale_of_their_own_change_appearance(plan):
+    case, settings = array_case(), Augmentation(appearance_p=1.0)
+
+    def augmented(kind: str) -> np.ndarray:
+        how = Normalisation(kind=kind, low=0.0, high=1.0)
+        other = plan.model_copy(update={"normalisation": (how,) * len(plan.channels)})
+        rng = np.random.default_rng(0)
+        return augmented_patch(case, (2, 3, 4), other, settings, rng)[0].numpy()
+
+    original = cut(case.image, (2, 3, 4), SIZE)
+    assert np.array_equal(augmented("range"), original)
+    assert not np.allclose(augmented("zscore"), original)

@@ -11,7 +11,14 @@ from monai.transforms import (
     ShiftIntensity,
 )
 
-from unetr.training.intensity import blur, change_intensity, contrast, gamma, low_resolution
+from unetr.training.intensity import (
+    blur,
+    change_intensity,
+    contrast,
+    gamma,
+    low_resolution,
+    other_appearance,
+)
 from unetr.training.recipe import Augmentation
 
 
@@ -56,7 +63,7 @@ def test_low_resolution_is_monais(image):
 def test_scale_and_shift_are_monais(image):
     """The same draw: after whether to do it at all comes how much."""
     draws = np.random.default_rng(0)
-    draws.random(3)
+    draws.random(4)
     amount = float(draws.uniform(-1, 1))
     settings = Augmentation(intensity_scale_p=1.0, intensity_scale=0.1)
     found = change_intensity(image, settings, np.random.default_rng(0))
@@ -65,7 +72,7 @@ def test_scale_and_shift_are_monais(image):
     settings = Augmentation(intensity_shift_p=1.0, intensity_shift=0.1)
     found = change_intensity(image, settings, np.random.default_rng(3))
     draws = np.random.default_rng(3)
-    draws.random(4)
+    draws.random(5)
     peer = ShiftIntensity(0.1 * float(draws.uniform(-1, 1)), safe=False)(image)
     assert torch.allclose(found, torch.as_tensor(peer), atol=1e-6)
 
@@ -94,3 +101,29 @@ def test_noise_is_as_strong_as_asked_for(image):
 
 def test_nothing_happens_at_probability_0(image):
     assert torch.equal(change_intensity(image, Augmentation(), np.random.default_rng(0)), image)
+
+
+def test_another_appearance_keeps_mean_deviation_and_shapes(image):
+    """Two tissues stay apart, but which is the brighter one is open."""
+    image[:, :6] += 5
+    brighter = []
+    for seed in range(20):
+        found = other_appearance(image, np.random.default_rng(seed))
+        assert found.shape == image.shape
+        for own, given in zip(found, image, strict=True):
+            assert float(own.mean()) == pytest.approx(float(given.mean()), abs=1e-4)
+            assert float(own.std()) == pytest.approx(float(given.std()), rel=1e-3)
+        brighter.append(bool(found[0, :5].mean() > found[0, 7:].mean()))
+    assert 0 < sum(brighter) < 20
+
+
+def test_another_appearance_of_nothing_is_nothing():
+    found = other_appearance(torch.full((1, 4, 4, 4), 2.0), np.random.default_rng(0))
+    assert torch.isfinite(found).all()
+
+
+def test_what_is_calibrated_keeps_its_appearance(image):
+    settings = Augmentation(appearance_p=1.0)
+    rng = np.random.default_rng
+    assert torch.equal(change_intensity(image, settings, rng(0), calibrated=True), image)
+    assert not torch.allclose(change_intensity(image, settings, rng(0)), image)

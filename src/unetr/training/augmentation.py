@@ -47,7 +47,8 @@ def augmented_patch(
         plane = planes[rng.integers(len(planes))]
         turns = int(rng.integers(1, 4))
         image, labels = image.rot90(turns, plane), labels.rot90(turns, plane)
-    return change_intensity(image, augmentation, rng), labels.contiguous()
+    calibrated = any(how.kind != "zscore" for how in plan.normalisation)
+    return change_intensity(image, augmentation, rng, calibrated), labels.contiguous()
 
 
 def square_planes(plan: Plan, planes: Literal["all", "axial"] = "all") -> list[tuple[int, int]]:

@@ -9,10 +9,21 @@ from torch.nn import functional as F
 from unetr.training.recipe import Augmentation
 
 Image = Float[Tensor, "c x y z"]
+# As published.
+_RANDOM_LAYERS, _RANDOM_CHANNELS = 4, 2
 
 
-def change_intensity(image: Image, recipe: Augmentation, rng: np.random.Generator) -> Image:
-    """Applies what the recipe's probabilities draw, in the order in which nnU-Net does."""
+def change_intensity(
+    image: Image, recipe: Augmentation, rng: np.random.Generator, calibrated: bool = False
+) -> Image:
+    """Applies what the recipe's probabilities draw, in the order in which nnU-Net does.
+
+    Args:
+        calibrated: Whether a value means the same tissue in each scan, as in CT. Appearances are
+            not exchanged then.
+    """
+    if not calibrated and rng.random() < recipe.appearance_p:
+        image = other_appearance(image, rng)
     if rng.random() < recipe.noise_p:
         image = image + rng.uniform(0, recipe.noise) * _normal(image, rng)
     if rng.random() < recipe.blur_p:
@@ -28,6 +39,33 @@ def change_intensity(image: Image, recipe: Augmentation, rng: np.random.Generato
     if rng.random() < recipe.gamma_p:
         image = gamma(image, rng.uniform(*recipe.gamma))
     return image.contiguous()
+
+
+def other_appearance(image: Image, rng: np.random.Generator) -> Image:
+    """The same shapes in other intensities: tissues change places between dark and bright.
+
+    A few random convolutions with LReLU between, mixed with the image (GIN: Ouyang et al.,
+    *Causality-inspired Single-source Domain Generalization for Medical Image Segmentation*,
+    arXiv:2111.12525). Each channel keeps its mean and deviation, as it would when normalised.
+    """
+    x = image
+    for layer in range(_RANDOM_LAYERS):
+        last = layer == _RANDOM_LAYERS - 1
+        side = int(rng.choice((1, 3)))
+        shape = (len(image) if last else _RANDOM_CHANNELS, len(x), side, side, side)
+        kernel, bias = (
+            torch.from_numpy(rng.standard_normal(of, dtype=np.float32)) for of in (shape, shape[0])
+        )
+        x = F.conv3d(x[None], kernel, bias, padding=side // 2)[0]
+        x = x if last else F.leaky_relu_(x)
+    share = rng.random()
+    return _as_bright_as(torch.lerp(image, _as_bright_as(x, image), share), image)
+
+
+def _as_bright_as(x: Image, image: Image) -> Image:
+    """`x` with the mean and deviation that each channel of `image` has."""
+    own, wanted = (torch.std_mean(one, (1, 2, 3), keepdim=True) for one in (x, image))
+    return (x - own[1]) * (wanted[0] / own[0].clamp(min=1e-7)) + wanted[1]
 
 
 def _normal(image: Image, rng: np.random.Generator) -> Image:
