@@ -13,6 +13,8 @@ import argparse
 import json
 from pathlib import Path
 
+import numpy as np
+
 from accuracy import find_data, train, values_of
 from unetr.evaluation.comparison import wilcoxon_p
 from unetr.evaluation.statistics import bootstrap_interval
@@ -57,20 +59,20 @@ def main() -> None:
     print("| changed | steps | Dice | HD95 mm | against auto | p |\n|---|---|---|---|---|---|")
     first = None
     for name in dict.fromkeys(["auto", *options.rows]):
-        run = options.out / f"{name.replace(' ', '-')}-{options.minutes:g}"
+        run = options.out / data.name / f"{name.replace(' ', '-')}-{options.minutes:g}"
         settings = [word for setting in ROWS[name] for word in ("--set", setting)]
         train(data, run, settings, FOLD, options.minutes)
         dice, hd95 = (values_of([run / "validation"], metric)[0] for metric in ("dice", "hd95_mm"))
         if first is None:
             first, difference = dice, "| "
         else:
-            change = dice.mean(axis=1) - first.mean(axis=1)
+            change = np.nanmean(dice - first, axis=1)
             low, high = bootstrap_interval(change[:, None]) or (0.0, 0.0)
             difference = (
                 f"{change.mean():+.4f} [{low:+.4f}, {high:+.4f}] | {wilcoxon_p(change):.2g}"
             )
-        print(f"| {name} | {steps(run)} | {dice.mean():.4f} | {hd95.mean():.2f} | {difference} |",
-              flush=True)  # fmt: skip
+        found = f"{np.nanmean(dice):.4f} | {np.nanmean(hd95):.2f}"
+        print(f"| {name} | {steps(run)} | {found} | {difference} |", flush=True)
 
 
 def steps(run: Path) -> int:

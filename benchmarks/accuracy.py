@@ -29,6 +29,7 @@ from unetr.checkpoint.header import read_header
 from unetr.data.dataset import open_dataset
 from unetr.evaluation.comparison import wilcoxon_p
 from unetr.evaluation.statistics import bootstrap_interval
+from unetr.training.recipe import load_recipe
 
 # What `unetr train` is told. The paper's network is the plain UNETR at the paper's patch of 16.
 NETWORKS = {
@@ -77,6 +78,8 @@ def find_data(name: str) -> Path:
 def train(data: Path, run: Path, words: list[str], fold: int, minutes: float) -> None:
     """A run, begun or continued; a finished one says so by its report."""
     if (run / "validation" / "report.html").exists():
+        if load_recipe(str(run / "recipe.toml")).validation.times != 1:
+            sys.exit(f"{run}: its best model was chosen on the cases to report; remove it")
         return
     command = ["train", str(data), "-o", str(run), "--fold", str(fold), "--resume"]
     last = ["--set", "validation.times=1"]
@@ -85,7 +88,7 @@ def train(data: Path, run: Path, words: list[str], fold: int, minutes: float) ->
 
 def score(data: Path, run: Path, mirrored: bool) -> None:
     """Predicts the run's validation cases and evaluates them."""
-    predictions, scores = (run / f"{what}{'-tta' * mirrored}" for what in ("labels", "scores"))
+    predictions, scores = (run / f"{what}{'-tta' * mirrored}" for what in ("unprocessed", "scores"))
     if (scores / "cases.csv").exists():
         return
     model, unprocessed = load_model(run), run / "unprocessed.safetensors"
@@ -116,7 +119,8 @@ def row(options: argparse.Namespace, data: Path, network: str, mirrored: bool) -
     difference = "| "
     if network != options.networks[0]:
         first, _ = values(options, data, options.networks[0], mirrored, "dice")
-        change = np.nanmean(dice, axis=1) - np.nanmean(first, axis=1)
+        change = np.nanmean(dice - first, axis=1)
+        change = change[~np.isnan(change)]
         least, most = bootstrap_interval(change[:, None]) or (np.nan, np.nan)
         difference = f"{change.mean():+.4f} [{least:+.4f}, {most:+.4f}] | {wilcoxon_p(change):.2g}"
     return (f"| {network} | {np.mean(steps):.0f} | {'yes' if mirrored else 'no'} | {len(dice)} "

@@ -13,6 +13,7 @@ import datetime
 import os
 import platform
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -45,7 +46,7 @@ def main() -> None:
     """Runs what was asked for; the page is written after each script."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join((*SCRIPTS, *LONG)))
-    names = parser.parse_args().names or SCRIPTS
+    names = [shlex.join(shlex.split(name)) for name in parser.parse_args().names or SCRIPTS]
     if unknown := {name.split()[0] for name in names} - {*SCRIPTS, *LONG}:
         parser.error(f"no such benchmark: {', '.join(sorted(unknown))}")
     failed = []
@@ -62,7 +63,7 @@ def main() -> None:
 
 def measured(command: str) -> str | None:
     """The section of one script with its arguments; None if it failed."""
-    name, *words = command.split()
+    name, *words = shlex.split(command)
     began = time.monotonic()
     done = subprocess.run(
         [sys.executable, str(FOLDER / f"{name}.py"), *words], stdout=subprocess.PIPE, text=True
@@ -76,9 +77,10 @@ def measured(command: str) -> str | None:
     explained = re.sub(r"\n\n    python .*", "", rest.strip(), flags=re.DOTALL)
     explained = re.sub(r"\n\n    UNETR_TEST_DATA.*", "", explained, flags=re.DOTALL)
     date = datetime.date.today().isoformat()
-    called = " ".join([f"python benchmarks/{name}.py", *words])
+    called = shlex.join(["python", f"benchmarks/{name}.py", *words])
+    title = f"{title.rstrip('.')} ({' '.join(words)})" if words else title.rstrip(".")
     foot = f"*`{called}`, {date}, {minutes:.1f} minutes, on {machine()}.*"
-    return f"## {title.rstrip('.')}\n\n{explained}\n\n{as_markdown(done.stdout)}\n\n{foot}\n"
+    return f"## {title}\n\n{explained}\n\n{as_markdown(done.stdout)}\n\n{foot}\n"
 
 
 def as_markdown(output: str) -> str:

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from unetr.model import UNETR, unetr_decoder
+from unetr.model import UNETR, skip_encoder, unetr_decoder
 from unetr.model.residual_block import ResidualBlock
 from unetr.model.skip_encoder import SkipEncoder, deconvolution
 from unetr.model.unetr_decoder import DecoderStep
@@ -77,7 +77,8 @@ def test_an_exported_network_shows_its_layers(monkeypatch):
     def refused(*_: Any) -> None:
         raise AssertionError("composed while traced")
 
-    monkeypatch.setattr(unetr_decoder, "upsampled_convolution", refused)
+    for room in (unetr_decoder, skip_encoder):
+        monkeypatch.setattr(room, "upsampled_convolution", refused)
     sizes = {"hidden_size": 24, "mlp_dim": 48, "num_heads": 2, "feature_size": 8, "num_layers": 4}
     network = UNETR(1, 3, 64, 16, skip_layers=(1, 2, 3), **sizes).eval()
     torch.export.export(network, (torch.zeros(1, 1, 64, 64, 64),))

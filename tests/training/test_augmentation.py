@@ -173,11 +173,13 @@ def test_only_scans_without_a_scale_of_their_own_change_appearance(plan):
     case, settings = array_case(), Augmentation(appearance_p=1.0)
 
     def augmented(kind: str) -> np.ndarray:
-        how = Normalisation(kind=kind, low=0.0, high=1.0)
+        how = Normalisation(kind=kind, low=0.0, high=1.0, mean=0.0, std=1.0)
         other = plan.model_copy(update={"normalisation": (how,) * len(plan.channels)})
         rng = np.random.default_rng(0)
         return augmented_patch(case, (2, 3, 4), other, settings, rng)[0].numpy()
 
     original = cut(case.image, (2, 3, 4), SIZE)
-    assert np.array_equal(augmented("range"), original)
-    assert not np.allclose(augmented("zscore"), original)
+    for kind in ("range", "standard"):
+        assert np.array_equal(augmented(kind), original)
+    for kind in ("zscore", "percentile"):
+        assert not np.allclose(augmented(kind), original)

@@ -70,8 +70,9 @@ def test_the_gradient_is_the_formulas(pair, squared, background, weights):
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last_3d])
+@pytest.mark.parametrize("turn", [False, True])
 @pytest.mark.parametrize("crop", [slice(None), slice(5, -3)])
-def test_the_gradient_in_any_layout_and_over_several_pieces(layout, crop, monkeypatch):
+def test_the_gradient_in_any_layout_and_over_several_pieces(layout, crop, turn, monkeypatch):
     """Cropped logits, too, as of a patch that had to be padded; and of 16 bits."""
     monkeypatch.setattr("unetr.training.softmax_loss._PIECE", 1000)
     generator = torch.Generator().manual_seed(0)
@@ -83,7 +84,8 @@ def test_the_gradient_in_any_layout_and_over_several_pieces(layout, crop, monkey
     formula.backward()
     for kind, within in ((torch.float64, 1e-9), (torch.float32, 1e-5), (torch.bfloat16, 2e-2)):
         own = whole.clone().to(kind).requires_grad_()
-        found = dice_ce(own[:, :, crop], target)
+        turned = own.transpose(2, 4).contiguous().transpose(2, 4) if turn else own
+        found = dice_ce(turned[:, :, crop], target)
         found.backward()
         assert float(found.detach()) == pytest.approx(float(formula.detach()), rel=within)
         error = (own.grad.double() - true.grad).norm() / true.grad.norm()

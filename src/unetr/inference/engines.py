@@ -26,6 +26,8 @@ from unetr.machine import keep_freed_memory
 EngineName = Literal["auto", "torch", "openvino", "onnx"]
 Precision = Literal["auto", "fp32", "bf16"]
 
+# One network after the other: each takes memory of its own on the way, and all cores.
+_BACKGROUND = ThreadPoolExecutor(1, "compile")
 _MODULES = {"openvino": "openvino", "onnx": "onnxruntime"}
 
 
@@ -63,7 +65,7 @@ def make_engine(
 ) -> Engine:
     """Makes `model` ready to run on patches of its plan's size.
 
-    From now on this process keeps the memory that one window or scan frees for the next one.
+    On a processor this process keeps from now on the memory that a window frees for the next one.
 
     Args:
         name: `auto` takes the fastest installed one: torch on an accelerator; on the processor
@@ -76,8 +78,9 @@ def make_engine(
     Raises:
         InputError: an engine that is not installed, or that cannot do what is asked.
     """
-    keep_freed_memory()
     place = find_device(device)
+    if place.type == "cpu":
+        keep_freed_memory()
     chosen = _choose(model, name, precision, place)
     if chosen == "torch":
         if isinstance(model, Exported):
@@ -208,9 +211,7 @@ def _openvino(model: Model | Exported, precision: Precision, spare_gb: float) ->
         "NUM_STREAMS": streams,
     }
     # The first scan is read and prepared meanwhile.
-    background = ThreadPoolExecutor(1, "compile")
-    compiling = background.submit(_requests, core, path, settings, model)
-    background.shutdown(wait=False)
+    compiling = _BACKGROUND.submit(_requests, core, path, settings, model)
 
     def forward(windows: Tensor) -> Tensor:
         if len(windows) > streams:
@@ -240,11 +241,17 @@ def _requests(
     """
     import openvino as ov
 
-    compiled = _compile(core, path, settings, model)
-    scores = torch.empty(settings["NUM_STREAMS"], *compiled.output(0).shape[1:])
-    requests = [compiled.create_infer_request() for _ in scores]
-    for request, place in zip(requests, scores.numpy(), strict=True):
-        request.set_output_tensor(ov.Tensor(place[None], shared_memory=True))
+    try:
+        compiled = _compile(core, path, settings, model)
+        scores = torch.empty(settings["NUM_STREAMS"], *compiled.output(0).shape[1:])
+        requests = [compiled.create_infer_request() for _ in scores]
+        for request, place in zip(requests, scores.numpy(), strict=True):
+            request.set_output_tensor(ov.Tensor(place[None], shared_memory=True))
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise InputError(
+            f"{model.source}: OpenVINO cannot load it ({reason}); export it again"
+        ) from error
     return requests, scores
 
 
@@ -254,17 +261,11 @@ def _compile(core: Any, path: Path, settings: dict[str, Any], model: Model | Exp
     import openvino as ov
     from openvino import opset13
 
-    try:
-        network = core.read_model(path)
-        logits = network.output(0).get_node().input_value(0)
-        regions = model.header.plan.regions
-        scores = opset13.sigmoid(logits) if regions else opset13.softmax(logits, 1)
-        return core.compile_model(ov.Model([scores], network.get_parameters()), "CPU", settings)
-    except RuntimeError as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise InputError(
-            f"{model.source}: OpenVINO cannot load it ({reason}); export it again"
-        ) from error
+    network = core.read_model(path)
+    logits = network.output(0).get_node().input_value(0)
+    regions = model.header.plan.regions
+    scores = opset13.sigmoid(logits) if regions else opset13.softmax(logits, 1)
+    return core.compile_model(ov.Model([scores], network.get_parameters()), "CPU", settings)
 
 
 def _onnx(model: Model | Exported, precision: Precision) -> Engine:

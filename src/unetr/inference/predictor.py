@@ -25,7 +25,7 @@ from unetr.inference.members import shared_plan
 from unetr.inference.postprocess import postprocess
 from unetr.inference.uncertainty import entropy
 from unetr.inference.window import Blend, sliding_slabs
-from unetr.machine import GB, free_gb, resident_gb
+from unetr.machine import free_gb, resident_gb
 
 OnWindow = Callable[[int, int], None]
 
@@ -91,6 +91,8 @@ class Predictor:
         self.max_memory_gb = max_memory_gb
         share = self.spare_gb() / len(members)
         self.engines = [make_engine(one, engine, precision, device, share) for one in members]
+        if max_memory_gb is not None:
+            self.ready()  # only then can be told how much is left
         self.engine, self.device = self.engines[0], self.engines[0].device
         self.overlap = self.plan.overlap if overlap is None else overlap
         self.blend: Blend = blend or self.plan.blend
@@ -128,17 +130,19 @@ class Predictor:
             on_window: Told windows done and their total.
 
         Raises:
-            InputError: channels that are not the plan's, or a scan that cannot fit in memory.
+            InputError: channels that are not the plan's, a scan that cannot fit in memory, or at
+                the first call a network that OpenVINO cannot load.
         """
         clock = Clock()
         placement = place(self.plan, volume)
-        self._planes(placement)
+        if 2 * self._need(placement).least > self.spare_gb():
+            self.ready()  # how much is left when the network has its share decides
+        planes = self._planes(placement)
         x, _ = preprocess(self.plan, volume, placement)
-        # By now the network has taken its memory, and the prepared scan is part of what is needed.
-        self.ready()
-        planes = self._planes(placement, x.nbytes / GB)
         scan = _Prepared(torch.from_numpy(x), placement, volume, planes, on_window)
         clock.step("preprocess")
+        self.ready()
+        clock.step("network")
         found = self._restored_somehow(scan, clock)
         if self._attention is None:
             return found
@@ -216,17 +220,20 @@ class Predictor:
             on_window=scan.on_window,
         )
 
-    def _planes(self, placement: Placement, prepared_gb: float = 0.0) -> int:
+    def _planes(self, placement: Placement) -> int:
         """Planes to finish at a time.
-
-        Args:
-            prepared_gb: Of what the scan needs, the memory that it has already.
 
         Raises:
             InputError: the scan does not fit in memory.
         """
+        need, spare = self._need(placement), self.spare_gb()
+        if need.least > spare:
+            raise InputError(memory.refusal(need, spare, placement, self.max_memory_gb))
+        return need.planes(spare)
+
+    def _need(self, placement: Placement) -> memory.Need:
         on_host = self.device.type == "cpu"
-        need = memory.need(
+        return memory.need(
             placement,
             self.engine.header,
             channels=self._channels,
@@ -238,10 +245,6 @@ class Predictor:
             postprocessing=self.postprocessing and bool(self.plan.postprocessing),
             attention=self._attention.batch if self._attention is not None and on_host else 0,
         )
-        spare = self.spare_gb() + prepared_gb
-        if need.least > spare:
-            raise InputError(memory.refusal(need, spare, placement, self.max_memory_gb))
-        return need.planes(spare)
 
     def ready(self) -> None:
         """Waits for networks that are still being prepared.

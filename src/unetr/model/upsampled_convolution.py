@@ -2,7 +2,7 @@
 
 Nothing bends between the two, so their product is again a deconvolution: of kernel 4 and stride 2
 where the first had kernel and stride 2 and the second kernel 3. A finer voxel then reads 2 x 2 x 2
-coarse ones in place of 3 x 3 x 3 fine ones, and the upsampled features are never written.
+coarse ones in place of 3 x 3 x 3 fine ones, and what is only convolved is never upsampled.
 """
 
 import math

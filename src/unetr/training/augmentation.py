@@ -47,7 +47,7 @@ def augmented_patch(
         plane = planes[rng.integers(len(planes))]
         turns = int(rng.integers(1, 4))
         image, labels = image.rot90(turns, plane), labels.rot90(turns, plane)
-    calibrated = any(how.kind != "zscore" for how in plan.normalisation)
+    calibrated = any(how.kind in ("range", "standard") for how in plan.normalisation)
     return change_intensity(image, augmentation, rng, calibrated), labels.contiguous()
 
 

@@ -16,13 +16,15 @@ _RANDOM_LAYERS, _RANDOM_CHANNELS = 4, 2
 def change_intensity(
     image: Image, recipe: Augmentation, rng: np.random.Generator, calibrated: bool = False
 ) -> Image:
-    """Applies what the recipe's probabilities draw, in the order in which nnU-Net does.
+    """Applies what the recipe's probabilities draw: another appearance, then what nnU-Net does,
+    in its order.
 
     Args:
         calibrated: Whether a value means the same tissue in each scan, as in CT. Appearances are
             not exchanged then.
     """
-    if not calibrated and rng.random() < recipe.appearance_p:
+    # Drawn in any case, so that the plan does not change what others draw.
+    if rng.random() < recipe.appearance_p and not calibrated:
         image = other_appearance(image, rng)
     if rng.random() < recipe.noise_p:
         image = image + rng.uniform(0, recipe.noise) * _normal(image, rng)

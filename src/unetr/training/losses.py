@@ -25,7 +25,7 @@ def dice_ce(
     """Soft Dice plus cross-entropy, of softmax or, for overlapping regions, of sigmoid.
 
     Args:
-        logits: Of the network, in any precision; computed in float32.
+        logits: Of the network, in any precision; computed in float32 at least.
         target: Class indices (b, x, y, z), or one mask per region (b, regions, x, y, z).
         loss: `squared` sums squares in the denominators as the paper does; False sums the scores
             themselves, the commoner variant.
@@ -33,7 +33,7 @@ def dice_ce(
     if target.ndim < logits.ndim and logits.device.type == "cpu":
         result: Tensor = SoftmaxDiceCE.apply(logits, target, loss)  # type: ignore[no-untyped-call]
         return result
-    return by_formula(logits.float(), target, loss)
+    return by_formula(logits.to(torch.promote_types(logits.dtype, torch.float32)), target, loss)
 
 
 def by_formula(

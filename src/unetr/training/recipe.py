@@ -111,7 +111,8 @@ class Augmentation(_Section):
         rot90_planes: Quarter turns in any plane, or in that of x and y alone.
         rotate_degrees: About each axis; on thick slices only in the plane of the slices.
         scale: 0.2 draws from 1/1.2 to 1.2.
-        appearance_p: Of other intensities for the same shapes, where scans are not calibrated.
+        appearance_p: Of other intensities for the same shapes, where the plan normalises each scan
+            by itself.
         intensity_scale, intensity_shift: x becomes x (1 + s) + t with s, t drawn uniformly.
         gamma, contrast, low_resolution: Exponent or factor, drawn between the two.
         blur_voxels: Width of the Gaussian, drawn between the two.

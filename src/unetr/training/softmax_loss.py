@@ -61,7 +61,10 @@ class SoftmaxDiceCE(torch.autograd.Function):
         kind, factor = _kind(logits), float(grad)
         by_common, by_size = ((factor * one).to(kind) for one in (ctx.by_common, ctx.by_size))
         entropy = factor * loss.ce_weight / target.numel()
-        gradient = torch.empty_like(logits)
+        # In a layout whose voxels lie in one line.
+        last = logits.ndim == 5 and logits.is_contiguous(memory_format=torch.channels_last_3d)
+        layout = torch.channels_last_3d if last else torch.contiguous_format
+        gradient = torch.empty_like(logits, memory_format=layout)
         into = gradient.view(*gradient.shape[:2], -1)
         for patch, piece, log_p, where in _pieces(logits, target):
             p = log_p.exp_()
