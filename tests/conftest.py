@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from unetr.cli import talk
+
 # Where the tests run in the background, Ctrl-C is ignored, and would be by the processes that they
 # start to interrupt them.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -16,6 +18,12 @@ _COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("quick", max_examples=50, **_COMMON)
 settings.register_profile("ci", max_examples=500, **_COMMON)
 settings.load_profile("quick")
+
+
+@pytest.fixture(autouse=True)
+def as_loud_as_usual(monkeypatch) -> None:
+    """A command run by another test in this process may have been told to be quiet."""
+    monkeypatch.setattr(talk, "_loudness", talk.Loudness.normal)
 
 
 @pytest.fixture(scope="session")
