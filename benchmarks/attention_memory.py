@@ -116,7 +116,9 @@ def main() -> None:
             else (f">{arguments.limit_gb / own:.1f}" if own else "")
         )
         own_told = f"{own:.2f}" if own else f">{arguments.limit_gb:.1f}"
-        print(f"{tokens:>7} {own_told:>9} {peer_told:>9} {ratio:>6} {own_s:>8.1f} {peer_s:>8.1f}")
+        # One that was killed has not taken the time it would have.
+        own_time, peer_time = f"{own_s:.1f}" if own else "", f"{peer_s:.1f}" if peer else ""
+        print(f"{tokens:>7} {own_told:>9} {peer_told:>9} {ratio:>6} {own_time:>8} {peer_time:>8}")
 
 
 if __name__ == "__main__":

@@ -28,6 +28,8 @@ from unetr.training.batches import Batch, Batches
 from unetr.training.recipe import load_recipe
 
 CASES = 8
+# MONAI's loader prepares nothing ahead across epochs, and real data sets have longer ones.
+TIMES = 50
 # Batches that both sides prepare ahead, and how long that takes at most.
 AHEAD = 2
 SETTLED_S = 3.0
@@ -45,7 +47,7 @@ def monai_batches(cases: list[Any], size: str, recipe: Any) -> Iterator[Batch]:
     items = [
         {"image": torch.from_numpy(case.image), "label": torch.from_numpy(case.labels[None])}
         for case in cases
-    ]
+    ] * TIMES
     chain = [mt.FgBgToIndicesd("label"), crop, *monai_chain(recipe.augmentation, plan)]
     cached = monai_data.CacheDataset(items, mt.Compose(chain), progress=False)
     loader = monai_data.DataLoader(

@@ -7,3 +7,7 @@ class InputError(ValueError):
     The message is one line that names the file, the field and the cure. The command line prints it
     without a traceback and exits with code 2.
     """
+
+
+class TooLittleMemoryError(InputError):
+    """Not with the memory that may be used now."""

@@ -41,6 +41,19 @@ def written_whole(path: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
+def check_writable(folder: Path) -> None:
+    """Before long work: whether files can be written into `folder`, or it be made. Makes nothing.
+
+    Raises:
+        InputError: certainly not.
+    """
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise InputError(f"{folder}: cannot be written to ({there} is a file); give another -o")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(f"{folder}: cannot be written to (permission denied); give another -o")
+
+
 def cache_folder() -> Path:
     """Where the system wants what can be had again: XDG_CACHE_HOME/unetr or ~/.cache/unetr."""
     base = os.environ.get("XDG_CACHE_HOME")

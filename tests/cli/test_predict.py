@@ -94,6 +94,16 @@ def test_what_is_written_says_what_it_is(tmp_path, model, scan, unetr):
     assert {"preprocess", "windows", "restore", "read", "write"} <= set(case["seconds"])
 
 
+def test_a_record_that_cannot_be_written_is_a_warning(tmp_path, model, scan, unetr):
+    (tmp_path / "out" / "manifest.json").mkdir(parents=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        code, _, err = unetr("predict", model, scan, "-o", tmp_path / "out", "--engine", "torch")
+    assert code == 0, err
+    assert err.count("manifest.json: cannot be written") == 1
+    assert (tmp_path / "out" / "scan.nii.gz").exists()
+
+
 def test_data_set_may_be_gone_and_process_fresh(tmp_path, model, scan, unetr):
     """Only the model file and the scan are needed: a copy elsewhere predicts the same."""
     copy = tmp_path / "elsewhere.safetensors"
@@ -149,7 +159,7 @@ def test_one_failing_scan_gives_exit_1_and_a_summary(tmp_path, model, scan, unet
         ("predict MODEL SCAN -o out --attention 13", "not within 1..12"),
         ("predict MODEL SCAN -o out --overlap 1", "overlap 1.0 is not within [0, 1)"),
         ("predict MODEL SCAN -o out --max-memory 0", "give GB above 0"),
-        ("predict MODEL SCAN -o out --max-memory 0.001", "--max-memory"),
+        ("predict MODEL SCAN -o out --max-memory 0.001", "; give --max-memory "),
         ("predict MODEL SCAN -o out --device nonsense", "device 'nonsense' is not available"),
         ("predict absent.safetensors SCAN -o out", "cannot be read"),
         ("export SCAN -o out --format onnx", "not a unetr model"),
@@ -205,6 +215,9 @@ def test_info_needs_no_torch(model):
 
 
 def test_attention_and_maps_are_written(tmp_path, model, scan, unetr):
+    """Also where they are asked for later than the labels."""
+    code, _, err = unetr("predict", model, scan, "-o", tmp_path, "--engine", "torch")
+    assert code == 0, err
     code, _, err = unetr("predict", model, scan, "-o", tmp_path, "--engine", "torch",
                          "--attention", 3, "--uncertainty", "--probabilities")  # fmt: skip
     assert code == 0, err

@@ -60,6 +60,8 @@ def test_nothing_is_skipped_where_it_cannot_be_told():
     for made in (
         plan(Crop(), Normalisation(kind="range", low=-175.0, high=250.0)),
         plan(above, Normalisation(kind="range", low=-175.0, high=250.0)),  # lung looks like air
+        plan(above, Normalisation(kind="range", low=-1000.0, high=-500.0)),  # an air-filled organ
+        plan(above, Normalisation(kind="standard", low=-999.0, high=-600.0, mean=-900.0, std=50.0)),
         plan(above, Normalisation(kind="zscore")),
         plan(Crop(kind="nonzero"), Normalisation(kind="zscore")),
     ):

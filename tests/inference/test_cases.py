@@ -8,8 +8,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from unetr.errors import InputError
-from unetr.inference import engines
+from unetr.errors import InputError, TooLittleMemoryError
+from unetr.inference import cases, engines
 from unetr.inference.cases import plan_jobs, predict_cases, shard
 from unetr.inference.manifest import made_by_others, manifest_path, write_manifest
 from unetr.inference.outputs import output_paths
@@ -54,9 +54,29 @@ def test_wrong_calls(tmp_path, scans):
         plan_jobs([scans], tmp_path / "out.nii.gz", 1)
     with pytest.raises(InputError, match="different folders"):
         plan_jobs([scans, scans], tmp_path / "out", 1)
+    # Their labels would lie apart, but not their maps, nor what is recorded of them.
+    write_scan(tmp_path / "a" / "same.nii")
+    write_scan(tmp_path / "b" / "same.nii.gz")
+    with pytest.raises(InputError, match="different folders"):
+        plan_jobs([tmp_path / "a", tmp_path / "b"], tmp_path / "out", 1)
+    write_scan(tmp_path / "a" / "same.nii.gz")
+    with pytest.raises(InputError, match=r"same\.nii.* has the same name; remove or rename one"):
+        plan_jobs([tmp_path / "a"], tmp_path / "out", 1)
     write_scan(tmp_path / "plain.nii.gz")
+    write_scan(tmp_path / "patients" / "first" / "t1.nii.gz")
+    with pytest.raises(InputError, match=r"only in folders within, .* such as .*first$"):
+        plan_jobs([tmp_path / "patients"], tmp_path / "out", 1)
     with pytest.raises(InputError, match="is the scan itself"):
         plan_jobs([tmp_path / "plain.nii.gz"], tmp_path, 1)
+
+
+def test_channels_named_one_by_one_are_one_scan(tmp_path):
+    for channel in (0, 1):
+        write_scan(tmp_path / "in" / f"a_000{channel}.nii.gz", channel)
+    files = sorted((tmp_path / "in").iterdir())
+    (job,) = plan_jobs(files, tmp_path / "out.nii.gz", 2)
+    assert job.case.images == tuple(files)
+    assert [one.case.name for one in plan_jobs(files, tmp_path / "out", 1)] == ["a", "a_0001"]
 
 
 def test_shards_share_the_cases(tmp_path, scans, monkeypatch):
@@ -107,6 +127,50 @@ def test_finished_ones_are_skipped_and_keep_their_record(tmp_path, scans, predic
     assert [one.status for one in predict_cases(predictor, jobs)] == ["skipped"] * 3
 
 
+def test_a_map_asked_for_later_is_made(tmp_path, scans, octants, predictor):
+    out = tmp_path / "out"
+    list(predict_cases(predictor, plan_jobs([scans], out, 1)))
+    options = {"engine": "torch", "precision": "fp32", "device": "cpu"}
+    mapping = Predictor(octants, uncertainty=True, **options)
+    jobs = plan_jobs([scans], out, 1, ["uncertainty"])
+    assert [one.status for one in predict_cases(mapping, jobs)] == ["done"] * 3
+    assert len(list((out / "uncertainty").iterdir())) == 3
+    assert [one.status for one in predict_cases(mapping, jobs)] == ["skipped"] * 3
+
+
+def test_a_scan_waits_for_room_that_the_last_one_takes(tmp_path, scans, predictor, monkeypatch):
+    """Refused while the prediction before it is being written, it is tried once more after."""
+    written, refused = [], []
+    write = cases.write_prediction
+
+    def slowly(*arguments):
+        write(*arguments)
+        written.append(arguments)
+
+    def called(volume, on_window=None):
+        if len(written) < len(calls):
+            refused.append(volume)
+            raise TooLittleMemoryError("not now")
+        calls.append(volume)
+        return predictor(volume)
+
+    calls: list[object] = []
+    monkeypatch.setattr(cases, "write_prediction", slowly)
+    outcomes = list(predict_cases(replace_call(predictor, called), plan_jobs([scans], tmp_path, 1)))
+    assert [one.status for one in outcomes] == ["done"] * 3
+    assert len(calls) == len(written) == 3
+
+    def never(volume, on_window=None):
+        raise TooLittleMemoryError("scan: too large")
+
+    outcomes = list(
+        predict_cases(
+            replace_call(predictor, never), plan_jobs([scans], tmp_path, 1), overwrite=True
+        )
+    )
+    assert [(one.status, one.error) for one in outcomes] == [("failed", "scan: too large")] * 3
+
+
 def test_each_case_names_the_model_that_made_it(tmp_path, scans, octants):
     jobs, path = plan_jobs([scans], tmp_path, 1), manifest_path(tmp_path, None)
     options = {"engine": "torch", "precision": "fp32", "device": "cpu"}
@@ -144,9 +208,18 @@ def test_a_failing_case_does_not_stop_the_rest(tmp_path, scans, predictor):
     ]
 
 
-def test_a_folder_that_cannot_be_written_fails_each_case(tmp_path, scans, predictor):
+def test_a_folder_that_cannot_be_written_to_is_told_before_anything_is_computed(tmp_path, scans):
     (tmp_path / "file").write_text("")
+    for out in (tmp_path / "file" / "out", tmp_path / "file"):
+        with pytest.raises(InputError, match=r"cannot be written to \(.*file is a file\)"):
+            plan_jobs([scans], out, 1)
+    assert plan_jobs([scans], tmp_path / "new" / "out", 1)
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_folder_that_can_no_longer_be_written_fails_each_case(tmp_path, scans, predictor):
     jobs = plan_jobs([scans], tmp_path / "file" / "out", 1)
+    (tmp_path / "file").write_text("")
     outcomes = list(predict_cases(predictor, jobs))
     assert [one.status for one in outcomes] == ["failed"] * 3
     assert "cannot be written" in outcomes[0].error

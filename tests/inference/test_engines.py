@@ -10,7 +10,8 @@ from unetr.checkpoint.model import Model
 from unetr.data.plan import Label, Normalisation, Plan, Region
 from unetr.errors import InputError
 from unetr.inference import convert, engines
-from unetr.inference.engines import find_device, make_engine
+from unetr.inference.device import find_device
+from unetr.inference.engines import make_engine
 from unetr.inference.ensemble import averaged, mirrorings
 
 
@@ -222,3 +223,23 @@ def test_under_torchrun_an_accelerator_without_a_number_is_the_processs_own(monk
     assert find_device("cuda") == torch.device("cuda", 3)
     assert find_device("cuda:1") == torch.device("cuda", 1)
     assert find_device("cpu") == torch.device("cpu")
+
+
+def test_an_accelerator_is_not_asked_for_what_only_processors_compute(model, monkeypatch):
+    on = torch.accelerator
+    monkeypatch.setattr(on, "current_accelerator", lambda **_: torch.device("cuda"))
+    monkeypatch.setattr(on, "device_count", lambda: 2)
+    assert find_device("auto") == torch.device("cuda", 0)
+    assert make_engine(model, "openvino").device == torch.device("cpu")
+    monkeypatch.setattr(engines, "find_device", lambda _: torch.device("cuda"))
+    with pytest.raises(InputError, match="runs on the processor here; use --device cpu"):
+        make_engine(model, "openvino", device="cuda")
+
+
+def test_more_processes_than_accelerators_are_told(monkeypatch):
+    on = torch.accelerator
+    monkeypatch.setattr(on, "current_accelerator", lambda **_: torch.device("cuda"))
+    monkeypatch.setattr(on, "device_count", lambda: 2)
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    with pytest.raises(InputError, match=r"process 4 of this machine, which has 2 cuda devices"):
+        find_device("auto")

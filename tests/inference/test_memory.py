@@ -12,6 +12,7 @@ from unetr.inference.memory import (
     Need,
     attention_gb,
     need,
+    reading_refusal,
     refusal,
     window_gb,
     windows_at_once,
@@ -35,13 +36,13 @@ def needed(size: tuple[int, int, int], **changed: object) -> Need:
     volume = Volume(np.broadcast_to(np.int16(0), (1, *size)), np.eye(4), source="scan")
     asked = {
         "channels": 14,
-        "windows": 1,
+        "computing_gb": window_gb(header()),
         "slab_on_host": True,
         "probabilities": False,
         "maps": 0,
         "postprocessing": False,
     }
-    return need(place(header().plan, volume), header(), **(asked | changed))
+    return need(place(header().plan, volume), header().plan, **(asked | changed))
 
 
 def test_a_scan_twice_as_long_needs_no_second_slab():
@@ -61,16 +62,26 @@ def test_what_is_kept_is_counted():
     mapped = needed(size, maps=2)
     assert mapped.finishing - plain.finishing == pytest.approx(2 * 8 * (1 + 1 / 8) * voxels / 1e9)
     assert needed(size, postprocessing=True).least > plain.finishing
-    elsewhere = needed(size, windows=0, slab_on_host=False)
+    elsewhere = needed(size, computing_gb=0.0, slab_on_host=False)
     assert plain.windows - elsewhere.windows > window_gb(header())
 
 
-def test_attention_is_counted_where_it_is_asked_for():
+def test_attention_is_two_matrices_of_each_head():
     # 6 x 6 x 6 tokens of 16, twelve heads; a matrix and its softmax.
     assert attention_gb(header()) == pytest.approx(2 * 12 * 216**2 * 4 / 1e9)
-    size = (256, 256, 256)
-    grown = needed(size, attention=2).windows - needed(size).windows
-    assert grown == pytest.approx(2 * attention_gb(header()))
+
+
+def test_a_scan_too_large_to_read_says_what_would_do():
+    told = reading_refusal(3.0, 1.0, limit_gb=2.0)
+    assert "give --max-memory 4.0 or more" in told
+    # Small as the scan is, the process itself leaves nothing.
+    told = reading_refusal(0.01, -0.5, limit_gb=0.001)
+    assert told.startswith("501 MB are held without a scan, and its voxels take 10 MB of the 1 MB")
+    assert "give --max-memory 0.6 or more" in told
+    told = reading_refusal(3.0, 1.0, None)
+    assert told == (
+        "its voxels take 3 GB, but 1 GB of memory are free; free some, or cut the scan into parts"
+    )
 
 
 def test_planes_follow_the_memory():

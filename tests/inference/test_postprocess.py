@@ -32,6 +32,13 @@ def test_largest_component_leaves_other_labels():
     assert np.array_equal(labels, scene())
 
 
+def test_a_structure_of_one_voxel_is_its_own_largest():
+    labels = np.zeros((3, 3, 3), np.uint8)
+    labels[1, 1, 1] = 5
+    rule = Postprocessing(label=5, largest_component=True, fill_holes=True)
+    assert np.array_equal(postprocess(labels, (1.0, 1.0, 1.0), [rule]), labels)
+
+
 def test_minimum_volume_is_in_mm3():
     rule = Postprocessing(label=5, minimum_mm3=8.0)
     one_mm = postprocess(scene(), (1.0, 1.0, 1.0), [rule])

@@ -1,14 +1,18 @@
 """The predictor on scans whose segmentation is known, whatever way the scan lies."""
 
+from dataclasses import replace
+
 import nibabel as nib
 import numpy as np
 import pytest
 import torch
 from nibabel.orientations import axcodes2ornt, inv_ornt_aff, ornt_transform
 
+from unetr.data.plan import Postprocessing
 from unetr.errors import InputError
 from unetr.image.volume import Volume
 from unetr.inference import memory
+from unetr.inference.members import shared_plan
 from unetr.inference.predictor import Predictor
 from unetr.machine import resident_gb
 
@@ -43,6 +47,14 @@ def back(array: np.ndarray, codes: str, like: Volume) -> np.ndarray:
             ornt_transform(nib.io_orientation(affine), nib.io_orientation(like.affine))
         ).dataobj
     )
+
+
+def about_z(degrees: float) -> np.ndarray:
+    """An affine that turns space about its third axis."""
+    cos, sin = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
+    turn = np.eye(4)
+    turn[:2, :2] = [[cos, -sin], [sin, cos]]
+    return turn
 
 
 def dice(a: np.ndarray, b: np.ndarray) -> float:
@@ -84,11 +96,13 @@ def test_real_scans_turned_and_oblique(octants, real_data):
         for codes in ("LPS", "PIR", "SAL"):
             found = predictor(turned(volume, codes)).labels.array[0]
             assert dice(straight, back(found, codes, volume)) >= 0.97
-        angle = np.deg2rad(12)
-        rotation = np.eye(4)
-        rotation[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
-        oblique = Volume(volume.array, rotation @ volume.affine)
+        # The patient tilted, the voxels the same: stored straight, and in another axis order.
+        oblique = Volume(volume.array, about_z(12) @ volume.affine)
         assert dice(straight, predictor(oblique).labels.array[0]) >= 0.97
+        stored = turned(volume, "PIR")
+        oblique = Volume(stored.array, about_z(12) @ stored.affine)
+        found = predictor(oblique).labels.array[0]
+        assert dice(straight, back(found, "PIR", volume)) >= 0.97
 
 
 def test_probabilities_and_uncertainty_lie_on_the_scan(octants):
@@ -129,6 +143,21 @@ def test_two_members_are_averaged_and_disagree(octants):
     entropy, information = found.uncertainty.array
     assert information.max() > 0.5
     assert np.all(information <= entropy + 1e-4)
+
+
+def test_members_agree_on_rules_and_mirrorings_in_any_order(octants):
+    largest = Postprocessing(label=10, largest_component=True)
+    filled = Postprocessing(label=20, fill_holes=True)
+    given = (
+        {"postprocessing": (largest, filled), "mirror_axes": (0, 1), "overlap": 0.5},
+        {"postprocessing": (filled,), "mirror_axes": (1, 2), "overlap": 0.25},
+    )
+    members = [replace(octants, plan=octants.plan.model_copy(update=one)) for one in given]
+    for several in (members, members[::-1]):
+        with pytest.warns(UserWarning, match="different post-processing; .* 1 of their rules"):
+            plan = shared_plan(several)
+        assert (plan.postprocessing, plan.mirror_axes, plan.overlap) == ((filled,), (1,), 0.5)
+    assert shared_plan(members[:1]) == members[0].plan
 
 
 def test_members_must_share_their_labels(octants):

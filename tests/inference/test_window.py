@@ -127,6 +127,24 @@ def test_windows_outside_are_not_computed_and_score_as_told():
     assert told == [(1, 3), (2, 3), (3, 3)]
 
 
+def test_rows_of_odd_windows_are_computed_in_full_batches():
+    """Three windows a row, two at a time: the scores are those of one at a time, bit for bit."""
+    x = torch.randn(1, 20, 16, 8)
+    sizes = []
+
+    def forward(windows):
+        sizes.append(len(windows))
+        return torch.cat([windows, windows.square()], 1)
+
+    def scored(batch):
+        slabs = sliding_slabs(forward, x, (8, 8, 8), 0.5, activation=None, batch=batch, planes=3)
+        return torch.cat(list(slabs), 1)
+
+    one, two = scored(1), scored(2)
+    assert sizes == [1] * 12 + [2] * 6
+    assert torch.equal(one, two)
+
+
 def test_activation_is_applied_before_averaging():
     x = torch.zeros(1, 6, 4, 4)
     logits = iter([torch.full((1, 1, 4, 4, 4), -9.0), torch.full((1, 1, 4, 4, 4), 9.0)])

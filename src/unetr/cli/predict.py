@@ -102,12 +102,15 @@ def predict(
     from unetr.inference.cases import shard as part_of
     from unetr.inference.exported import load_any
     from unetr.inference.manifest import made_by_others, manifest_path, write_manifest
+    from unetr.inference.outputs import MAPS
     from unetr.inference.predictor import Predictor
     from unetr.inference.ranks import wait_for_others
 
     models, inputs = split(paths)
     members = [load_any(path) for path in models]
-    every = plan_jobs(inputs, out, len(members[0].header.plan.channels))
+    asked = zip(MAPS, (probabilities, uncertainty, attention is not None), strict=True)
+    maps = [name for name, wanted in asked if wanted]
+    every = plan_jobs(inputs, out, len(members[0].header.plan.channels), maps)
     jobs, record = part_of(every, shard), manifest_path(out, shard)
     sources = [member.source for member in members]
     if not overwrite and (others := made_by_others(record, jobs, sources)):
@@ -132,6 +135,13 @@ def predict(
     del members  # an engine other than torch has its own copy of the weights
     talk.say(describe(predictor, len(jobs)))
     outcomes: list[Outcome] = []
+
+    def recorded(some: "list[Outcome]") -> None:
+        try:
+            write_manifest(record, predictor, some)
+        except InputError as error:
+            warnings.warn(str(error), stacklevel=1)
+
     try:
         with _progress(len(jobs)) as (on_window, told):
             for outcome in predict_cases(predictor, jobs, overwrite=overwrite, on_window=on_window):
@@ -139,9 +149,12 @@ def predict(
                     raise InputError(outcome.error)
                 outcomes.append(outcome)
                 told(outcome)
+                if outcome.status != "skipped":
+                    # Now, not at the end: a batch system may kill this process.
+                    recorded([outcome])
     finally:
         if outcomes:
-            write_manifest(record, predictor, outcomes)
+            recorded(outcomes)
     failed = any(outcome.status == "failed" for outcome in outcomes)
     wait_for_others(failed)
     _finish(outcomes)
@@ -211,11 +224,11 @@ def _nothing_to_do(jobs: "list[Job]", out: Path) -> str:
 
 def describe(predictor: "Predictor", cases: int) -> str:
     """One line: what computes how many scans."""
-    one = predictor.engine
     members = "1 model" if len(predictor.engines) == 1 else f"{len(predictor.engines)} models"
     views = f", {len(predictor.mirrors)} mirrorings" if len(predictor.mirrors) > 1 else ""
     scans = "1 scan" if cases == 1 else f"{cases} scans"
-    return f"{scans}, {members}, engine {one.name}, {one.precision} on {one.device}{views}"
+    engine = f"engine {predictor.engine_names}, {predictor.precisions} on {predictor.device}"
+    return f"{scans}, {members}, {engine}{views}"
 
 
 @contextmanager

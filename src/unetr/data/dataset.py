@@ -107,6 +107,11 @@ def find_images(path: Path | str, channels: int | None = None) -> list[Case]:
         return [case for case in unlabelled(path.parent) if path in case.images]
     cases = _in_folder(path)
     if not cases:
+        if inner := [each for each in sorted(path.iterdir()) if image_files(each)]:
+            raise InputError(
+                f"{path}: no image in it, only in folders within, which are not searched; "
+                f"name them, such as {inner[0]}"
+            )
         raise InputError(f"{path}: no image in it; {cure_for(path)}")
     if channels == 1:
         cases = [each for case in cases for each in _apart(case)]

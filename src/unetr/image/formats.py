@@ -128,6 +128,7 @@ def write_formats(path: Path, array: NDArray[Any], affine: NDArray[np.float64]) 
 def _write_detached(sitk: Any, image: Any, path: Path) -> None:
     """A header and the voxels beside it: the header names that file, so it must have its name."""
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".part-", dir=path.parent) as folder:
             part = Path(folder) / path.name
             _write(sitk, image, part, path)

@@ -1,5 +1,6 @@
 """From a scan to its segmentation."""
 
-from unetr.inference.predictor import Prediction, Predictor
+from unetr.inference.prediction import Prediction
+from unetr.inference.predictor import Predictor
 
 __all__ = ["Prediction", "Predictor"]

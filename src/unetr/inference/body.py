@@ -20,6 +20,8 @@ def inside(plan: Plan, x: Float[Tensor, "channels x y z"]) -> Bool[Tensor, "x y 
         return None
     if how.low is not None and threshold < how.low:
         return None  # what lies between the two looks like air
+    if how.high is not None and threshold >= how.high:
+        return None  # all that lies above is clipped to below it
     if how.kind == "range" and how.low is not None and how.high is not None:
         return x[0] > (threshold - how.low) / (how.high - how.low)
     if how.kind == "standard" and how.mean is not None and how.std is not None:

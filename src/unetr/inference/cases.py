@@ -4,7 +4,7 @@ import logging
 import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
@@ -12,11 +12,14 @@ from typing import Literal
 
 from unetr.data.cases import Case
 from unetr.data.dataset import find_images
-from unetr.errors import InputError
+from unetr.errors import InputError, TooLittleMemoryError
+from unetr.files import check_writable
 from unetr.image import Volume, image_suffix, read_grid, read_image
 from unetr.inference.clock import Clock
+from unetr.inference.memory import reading_refusal
 from unetr.inference.outputs import output_paths, write_prediction
-from unetr.inference.predictor import OnWindow, Prediction, Predictor
+from unetr.inference.prediction import Prediction
+from unetr.inference.predictor import BESIDE, OnWindow, Predictor
 from unetr.inference.ranks import rank_and_count
 from unetr.machine import GB
 
@@ -26,10 +29,11 @@ Timed = tuple[Volume, dict[str, float]]
 
 @dataclass(frozen=True)
 class Job:
-    """A scan and the label file to make of it."""
+    """A scan, the label file to make of it, and the maps (of `MAPS`) to lie beside it."""
 
     case: Case
     output: Path
+    maps: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,9 @@ class Outcome:
     is_input: bool = False
 
 
-def plan_jobs(inputs: Iterable[Path], out: Path, channels: int) -> list[Job]:
+def plan_jobs(
+    inputs: Iterable[Path], out: Path, channels: int, maps: Iterable[str] = ()
+) -> list[Job]:
     """What to predict and where to write it, in order.
 
     Args:
@@ -57,25 +63,38 @@ def plan_jobs(inputs: Iterable[Path], out: Path, channels: int) -> list[Job]:
         out: A file for a single scan, where it ends like an image; otherwise a folder, in which
             names follow the input: `scan_0000.nii.gz` gives `scan.nii.gz`.
         channels: Of the model.
+        maps: Of `MAPS`, to be made too.
 
     Raises:
-        InputError: nothing to predict, several scans for one file, or two scans of one name.
+        InputError: nothing to predict, several scans for one file, two scans of one name, or
+            nothing can be written there.
     """
-    cases = [case for path in inputs for case in find_images(path, channels)]
+    cases, maps = _scans(inputs, channels), tuple(maps)
     if image_suffix(out):
         if len(cases) != 1:
             raise InputError(f"{out}: is one file for {len(cases)} scans; give a folder with -o")
-        return [_checked(Job(cases[0], out))]
-    jobs: dict[Path, Job] = {}
+        check_writable(out.parent)
+        return [_checked(Job(cases[0], out, maps))]
+    check_writable(out)
+    jobs: dict[str, Job] = {}
     for case in cases:
-        output = out / f"{case.name}{_suffix(case.images[0])}"
-        if output in jobs:
+        job = Job(case, out / f"{case.name}{_suffix(case.images[0])}", maps)
+        # Maps and the record go by the name alone, whatever the label file ends in.
+        if case.name in jobs:
             raise InputError(
-                f"{case.images[0]}: would be written to {output}, as "
-                f"{jobs[output].case.images[0]} would; predict them into different folders"
+                f"{case.images[0]}: would be written to {job.output}, as "
+                f"{jobs[case.name].case.images[0]} would; predict them into different folders"
             )
-        jobs[output] = _checked(Job(case, output))
+        jobs[case.name] = _checked(job)
     return list(jobs.values())
+
+
+def _scans(inputs: Iterable[Path], channels: int) -> list[Case]:
+    """The scans behind the inputs. A file that is a channel of one of them, as where a shell's
+    pattern named each file, is no scan of its own."""
+    cases = [case for path in inputs for case in find_images(path, channels)]
+    parts = {path for case in cases if len(case.images) > 1 for path in case.images}
+    return [case for case in cases if len(case.images) > 1 or case.images[0] not in parts]
 
 
 def _checked(job: Job) -> Job:
@@ -100,8 +119,9 @@ def shard(jobs: Sequence[Job], part: str | None) -> list[Job]:
 
 
 def is_finished(job: Job) -> bool:
-    """Whether there is nothing left to do: labels are the last that is written of a case."""
-    return job.output.exists()
+    """Whether there is nothing left to do: labels and all maps that are asked for are there."""
+    paths = output_paths(job.output)
+    return all(path.exists() for path in (job.output, *(getattr(paths, m) for m in job.maps)))
 
 
 def predict_cases(
@@ -131,11 +151,25 @@ def predict_cases(
             for job, following in zip_longest(todo, todo[1:]):
                 current, coming = coming or reader.submit(_read, job.case, predictor), None
                 try:
-                    volume, seconds = current.result()
+                    wait([current])
                     if following and _fits_beside(following.case, predictor):
                         coming = reader.submit(_read, following.case, predictor)
-                    prediction = predictor(volume, on_window)
-                    seconds |= prediction.seconds
+                    refused = False
+                    try:
+                        prediction, seconds = _computed(current, predictor, on_window)
+                    except TooLittleMemoryError:
+                        refused = True
+                        if writing is None:
+                            raise
+                    # Outside of the handler, which would keep the refused scan alive.
+                    if refused and writing:
+                        # Once more, when the last one is written and none is read ahead.
+                        wait([writing[1]])
+                        if coming and not coming.cancel():
+                            wait([coming])
+                        coming = None
+                        current = reader.submit(_read, job.case, predictor)
+                        prediction, seconds = _computed(current, predictor, on_window)
                 except Exception as error:
                     # A network that cannot run is no scan's fault, and ends all.
                     predictor.ready()
@@ -145,7 +179,7 @@ def predict_cases(
                     writing,
                     (job, writer.submit(_write, job, prediction, predictor, seconds)),
                 )
-                del volume, prediction, current
+                del prediction, current
                 if last:
                     yield _written(*last)
         except KeyboardInterrupt:
@@ -159,15 +193,20 @@ def predict_cases(
 
 def _read(case: Case, predictor: Predictor) -> Timed:
     clock = Clock()
-    needed, spare = _voxels_gb(case), predictor.spare_gb()
+    needed, spare, limit = _voxels_gb(case), predictor.spare_gb(), predictor.max_memory_gb
     if needed > spare:
-        raise InputError(
-            f"{case.images[0]}: {needed:.1f} GB of voxels, but {max(spare, 0):.1f} GB are left of "
-            "what may be used; give a higher --max-memory or cut the scan into parts"
-        )
+        raise TooLittleMemoryError(f"{case.images[0]}: {reading_refusal(needed, spare, limit)}")
     volume = read_image(case.images[0] if len(case.images) == 1 else case.images)
     clock.step("read")
     return volume, clock.seconds
+
+
+def _computed(
+    reading: Future[Timed], predictor: Predictor, on_window: OnWindow | None
+) -> tuple[Prediction, dict[str, float]]:
+    volume, seconds = reading.result()
+    prediction = predictor(volume, on_window)
+    return prediction, seconds | prediction.seconds
 
 
 def _write(
@@ -197,7 +236,7 @@ def _failed(job: Job, error: Exception) -> Outcome:
 def _fits_beside(case: Case, predictor: Predictor) -> bool:
     """Whether the next scan may be in memory while another is computed."""
     try:
-        return _voxels_gb(case) < predictor.spare_gb() / 8
+        return _voxels_gb(case) < BESIDE * predictor.spare_gb()
     except InputError:
         return True  # reading it will fail, which costs nothing
 

@@ -4,6 +4,8 @@ import copy
 import hashlib
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +63,8 @@ def converted_openvino(model: Model) -> Path:
     path = cache_folder() / "openvino" / f"{_fingerprint(model)}.xml"
     weights = path.with_suffix(".bin")
     if path.exists() and weights.exists():
-        path.touch()
+        with suppress(OSError):  # a folder that is shared, and may not be written to
+            path.touch()
         return path
     converted = to_openvino(model)
     try:
@@ -75,7 +78,7 @@ def converted_openvino(model: Model) -> Path:
 
 
 def converted_onnx(model: Model) -> bytes:
-    """The network converted, in memory: ONNX Runtime is asked for by name and seldom."""
+    """The network converted, in memory: ONNX Runtime is for those without OpenVINO."""
     content: bytes = to_onnx(model).SerializeToString()
     return content
 
@@ -94,11 +97,12 @@ def _example(model: Model) -> Tensor:
 
 
 def _fingerprint(model: Model) -> str:
-    """Of all that the converted network depends on: header, weights, and the converters."""
+    """Of all that the converted network depends on: header, weights, and the versions of what
+    computes and converts it."""
     import openvino as ov
 
     found = hashlib.sha256(model.header.to_json().encode())
-    found.update(f"{torch.__version__} {ov.__version__}".encode())
+    found.update(f"{version('unetr')} {torch.__version__} {ov.__version__}".encode())
     weights = model.network.state_dict()
     with ThreadPoolExecutor(torch.get_num_threads()) as threads:
         for key, digest in zip(weights, threads.map(_digest, weights.values()), strict=True):

@@ -2,7 +2,6 @@
 
 import importlib.util
 import math
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from unetr.checkpoint.model import Model
 from unetr.data.plan import Plan
 from unetr.errors import InputError
 from unetr.inference.convert import converted_onnx, converted_openvino
+from unetr.inference.device import find_device
 from unetr.inference.exported import Exported
 from unetr.inference.memory import windows_at_once
 from unetr.machine import keep_freed_memory
@@ -28,7 +28,8 @@ Precision = Literal["auto", "fp32", "bf16"]
 
 # One network after the other: each takes memory of its own on the way, and all cores.
 _BACKGROUND = ThreadPoolExecutor(1, "compile")
-_MODULES = {"openvino": "openvino", "onnx": "onnxruntime"}
+# What each engine needs; ONNX Runtime alone cannot convert.
+_MODULES = {"openvino": ("openvino",), "onnx": ("onnxruntime", "onnx", "onnxscript"), "torch": ()}
 
 
 @dataclass(frozen=True)
@@ -72,12 +73,15 @@ def make_engine(
             OpenVINO, else ONNX Runtime for fp32, else torch. A model in memory is converted, which
             takes seconds the first time; training, whose weights change, asks for torch.
         precision: `auto` takes bf16 where the processor or accelerator computes in it.
-        device: Such as cpu, cuda, cuda:1; `auto` is an accelerator where there is one.
+        device: Such as cpu, cuda, cuda:1; `auto` is an accelerator where there is one and the
+            engine computes on it.
         spare_gb: Memory of the host to keep to; fewer windows are computed at a time for it.
 
     Raises:
         InputError: an engine that is not installed, or that cannot do what is asked.
     """
+    if device == "auto" and (isinstance(model, Exported) or name in ("onnx", "openvino")):
+        device = "cpu"
     place = find_device(device)
     if place.type == "cpu":
         keep_freed_memory()
@@ -95,29 +99,9 @@ def make_engine(
     return _openvino(model, precision, spare_gb)
 
 
-def find_device(device: str) -> torch.device:
-    """The device of that name; for `auto` an accelerator where there is one.
-
-    Under torchrun an accelerator without a number, such as cuda, is the process's own.
-    """
-    own = int(os.environ.get("LOCAL_RANK", 0))
-    if device == "auto":
-        found = torch.accelerator.current_accelerator(check_available=True)
-        return torch.device("cpu") if found is None else torch.device(found.type, own)
-    try:
-        place = torch.device(device)
-        if place.type != "cpu" and ":" not in device and "LOCAL_RANK" in os.environ:
-            place = torch.device(place.type, own)
-        torch.empty(1, device=place)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"device {device!r} is not available: {reason}; try cpu") from error
-    return place
-
-
 def installed(name: str) -> bool:
-    """Whether the engine's package is there."""
-    return name == "torch" or importlib.util.find_spec(_MODULES[name]) is not None
+    """Whether the engine's packages are there."""
+    return all(importlib.util.find_spec(module) for module in _MODULES[name])
 
 
 def _choose(

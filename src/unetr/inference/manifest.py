@@ -92,8 +92,8 @@ def _computed_by(predictor: Predictor) -> dict[str, Any]:
         "models": [
             {"file": one.source, "network": one.header.network.name} for one in predictor.engines
         ],
-        "engine": predictor.engine.name,
-        "precision": predictor.engine.precision,
+        "engine": predictor.engine_names,
+        "precision": predictor.precisions,
     }
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from unetr.checkpoint.header import Header
 from unetr.data.placement import Placement
-from unetr.machine import GB
+from unetr.data.plan import Plan
+from unetr.machine import GB, told_bytes
 
 # Planes of scores finished at a time, if memory does not call for fewer.
 MOST_PLANES = 32
@@ -42,27 +43,24 @@ class Need:
 
 def need(
     placement: Placement,
-    header: Header,
+    plan: Plan,
     *,
     channels: int,
-    windows: int,
+    computing_gb: float,
     slab_on_host: bool,
     probabilities: bool,
     maps: int,
     postprocessing: bool,
-    attention: int = 0,
 ) -> Need:
     """What the scan of `placement` needs on the host.
 
     Args:
         channels: The network's scores, and the entropies averaged with them.
-        windows: Computed on the host at a time; 0 where an accelerator does.
+        computing_gb: What the networks take on the host while they compute.
         slab_on_host: Whether scores are summed there.
         probabilities: Whether they are kept.
         maps: Continuous maps kept besides.
-        attention: Windows whose attention is rolled out on the host at a time.
     """
-    plan = header.plan
     native, network = math.prod(placement.native_shape), math.prod(placement.shape)
     crop = math.prod(stop - start for start, stop in placement.box)
     prepared = _FLOAT32 * len(plan.channels) * network
@@ -72,12 +70,11 @@ def need(
     # A few planes of scores are between the grids.
     between = 6 * _FLOAT32 * channels * native / placement.native_shape[placement.axes[0]]
     slab = _slab(channels, plan.patch_voxels, placement.shape) if slab_on_host else 0
-    computed = (windows * window_gb(header) + attention * attention_gb(header)) * GB
     # Twice on the network's grid and on the scan's; a copy of the labels, masks, components.
     finished = max(2 * laid + 2 * _FLOAT32 * maps * native, 10 * native * postprocessing)
     return Need(
         preparing=(_FLOAT32 * len(plan.channels) * crop + 2 * prepared) / GB,
-        windows=(prepared + computed + slab + result + laid + between) / GB,
+        windows=computing_gb + (prepared + slab + result + laid + between) / GB,
         # Entropies take three copies on their way.
         plane=(2 + 3 * (maps > 0))
         * _FLOAT32
@@ -103,6 +100,25 @@ def refusal(need: Need, spare_gb: float, placement: Placement, limit_gb: float |
         f"{placement.source}: {size} voxels need {enough:.1f} GB in all, not {limit_gb:g}; "
         f"give --max-memory {enough:.1f} or more, or cut the scan into parts"
     )
+
+
+def reading_refusal(needed_gb: float, spare_gb: float, limit_gb: float | None) -> str:
+    """For a scan whose voxels alone do not fit."""
+    if limit_gb is None:
+        return (
+            f"its voxels take {_told(needed_gb)}, but {_told(max(spare_gb, 0))} of memory are "
+            "free; free some, or cut the scan into parts"
+        )
+    held = max(limit_gb - spare_gb, 0)
+    enough = math.ceil(10 * (held + needed_gb)) / 10
+    return (
+        f"{_told(held)} are held without a scan, and its voxels take {_told(needed_gb)} of the "
+        f"{_told(limit_gb)} that may be used; give --max-memory {enough:.1f} or more"
+    )
+
+
+def _told(gb: float) -> str:
+    return told_bytes(round(gb * GB))
 
 
 def window_gb(header: Header) -> float:

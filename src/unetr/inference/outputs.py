@@ -10,7 +10,11 @@ from nibabel.openers import ImageOpener
 from unetr.data.plan import Plan
 from unetr.files import written_whole
 from unetr.image import Volume, image_suffix, write_image, write_labels
-from unetr.inference.predictor import Prediction
+from unetr.inference.prediction import Prediction
+
+MAPS = ("probabilities", "uncertainty", "attention")
+# Planes turned into integers at a time.
+_PLANES = 16
 
 
 @dataclass(frozen=True)
@@ -27,8 +31,7 @@ class OutputPaths:
 def output_paths(labels: Path) -> OutputPaths:
     """Where the files of a prediction go whose labels go to `labels`."""
     name = labels.name.removesuffix(image_suffix(labels)) + ".nii.gz"
-    folders = ("probabilities", "uncertainty", "attention")
-    return OutputPaths(labels, *(labels.parent / folder / name for folder in folders))
+    return OutputPaths(labels, *(labels.parent / folder / name for folder in MAPS))
 
 
 def write_prediction(paths: OutputPaths, prediction: Prediction, plan: Plan) -> None:
@@ -47,7 +50,8 @@ def write_prediction(paths: OutputPaths, prediction: Prediction, plan: Plan) -> 
 def _write_probabilities(path: Path, volume: Volume) -> None:
     """4D NIfTI of 16 bits: NIfTI has no float16, so integers with a slope of 1/65535.
 
-    Class by class, which is also their order in the file: all at once would be held twice.
+    Plane by plane and class by class, which is their order in the file: all at once would be held
+    twice.
     """
     nothing = np.broadcast_to(np.uint16(0), (*volume.shape, len(volume.array)))
     header = nib.Nifti1Image(nothing, volume.affine, _without_display(volume)).header
@@ -55,11 +59,13 @@ def _write_probabilities(path: Path, volume: Volume) -> None:
     header["vox_offset"] = 0  # nibabel says where voxels begin once there are no extensions
     header.extensions.clear()
     header.set_slope_inter(1 / 65535, 0)
-    with written_whole(path) as part, ImageOpener(part, "wb") as file:
+    with written_whole(path) as partial, ImageOpener(partial, "wb") as file:
         header.write_to(file)
         for one in volume.array:
-            steps = np.rint(one.astype(np.float32) * 65535).astype(header.get_data_dtype())
-            file.write(steps.tobytes(order="F"))
+            for first in range(0, one.shape[2], _PLANES):
+                part = one[:, :, first : first + _PLANES].astype(np.float32)
+                steps = np.rint(part * 65535).astype(header.get_data_dtype())
+                file.write(steps.tobytes(order="F"))
 
 
 def _write_map(path: Path, volume: Volume) -> None:

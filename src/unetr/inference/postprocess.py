@@ -30,7 +30,7 @@ def postprocess(
     result = labels.copy()
     for rule in rules:
         mask = result == rule.label
-        box = ndimage.find_objects(mask.astype(np.uint8), max_label=1)[0]
+        box = ndimage.find_objects(mask.view(np.uint8), max_label=1)[0]
         if box is None:
             continue
         kept = _kept(mask[box], rule, float(np.prod(spacing_mm)))
@@ -46,9 +46,13 @@ def _kept(mask: Any, rule: Postprocessing, voxel_mm3: float) -> Any:
     if not rule.largest_component and rule.minimum_mm3 <= 0:
         return mask
     components, count = cc3d.connected_components(mask, connectivity=26, return_N=True)
-    sizes = np.bincount(components.ravel(), minlength=count + 1)
+    sizes = cc3d.statistics(components, no_slice_conversion=True)["voxel_counts"]
     sizes[0] = 0
     keep = sizes * voxel_mm3 >= max(rule.minimum_mm3, voxel_mm3 / 2)
     if rule.largest_component:
         keep &= np.arange(count + 1) == sizes.argmax()
-    return keep[components]
+    kept = np.empty(mask.shape, dtype=bool)
+    for plane, numbers in zip(kept, components, strict=True):
+        # At once, numpy would make indices of eight bytes of all voxels.
+        plane[...] = keep[numbers]
+    return kept

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -12,7 +12,7 @@ from torch import Tensor
 from unetr.checkpoint.model import Model
 from unetr.data.place import place
 from unetr.data.placement import Placement, Restorer, preprocess
-from unetr.errors import InputError
+from unetr.errors import InputError, TooLittleMemoryError
 from unetr.image.volume import Volume
 from unetr.inference import memory
 from unetr.inference.attention import rollout
@@ -23,31 +23,14 @@ from unetr.inference.ensemble import Forward, Halving, averaged, mirrorings
 from unetr.inference.exported import Exported
 from unetr.inference.members import shared_plan
 from unetr.inference.postprocess import postprocess
+from unetr.inference.prediction import Prediction
+from unetr.inference.ranks import processes_here
 from unetr.inference.uncertainty import entropy
 from unetr.inference.window import Blend, sliding_slabs
 from unetr.machine import free_gb, resident_gb
 
 OnWindow = Callable[[int, int], None]
-
-
-@dataclass(frozen=True, eq=False)
-class Prediction:
-    """What was found in one scan. Every volume lies on the scan's own grid, with its affine.
-
-    Attributes:
-        labels: (1, x, y, z) native label ids.
-        probabilities: (classes or regions, x, y, z) float16, where asked for.
-        uncertainty: (1 or 2, x, y, z) float32 in nats, where asked for: the entropy of the mean
-            prediction; with several members or mirrorings, the mutual information too.
-        attention: (1, x, y, z) float32 attention rollout, where asked for.
-        seconds: Spent per step.
-    """
-
-    labels: Volume
-    probabilities: Volume | None = None
-    uncertainty: Volume | None = None
-    attention: Volume | None = None
-    seconds: dict[str, float] = field(default_factory=dict)
+BESIDE = 1 / 8  # Share of the spare memory left to the next scan, which is read meanwhile.
 
 
 class Predictor:
@@ -228,23 +211,41 @@ class Predictor:
         """
         need, spare = self._need(placement), self.spare_gb()
         if need.least > spare:
-            raise InputError(memory.refusal(need, spare, placement, self.max_memory_gb))
-        return need.planes(spare)
+            raise TooLittleMemoryError(memory.refusal(need, spare, placement, self.max_memory_gb))
+        return need.planes((1 - BESIDE) * spare)
 
     def _need(self, placement: Placement) -> memory.Need:
-        on_host = self.device.type == "cpu"
         return memory.need(
             placement,
-            self.engine.header,
+            self.plan,
             channels=self._channels,
-            # OpenVINO and ONNX Runtime keep what they once took.
-            windows=self._forward.batch if on_host and not self._warm else 0,
+            computing_gb=self._computing_gb() if self.device.type == "cpu" else 0.0,
             slab_on_host=self._accumulate_on.type == "cpu",
             probabilities=self.probabilities,
             maps=self.uncertainty * (1 + (self.views > 1)) + (self._attention is not None),
             postprocessing=self.postprocessing and bool(self.plan.postprocessing),
-            attention=self._attention.batch if self._attention is not None and on_host else 0,
         )
+
+    def _computing_gb(self) -> float:
+        headers = [one.header for one in self.engines]
+        windows = [self._forward.batch * memory.window_gb(one) for one in headers]
+        # torch computes one network after the other; OpenVINO and ONNX Runtime keep what each once
+        # took.
+        new = 0.0 if self._warm else sum(windows)
+        taken = max(windows) if self.engine.name == "torch" else new
+        if self._attention is not None:
+            taken += self._attention.batch * max(memory.attention_gb(one) for one in headers)
+        return taken
+
+    @property
+    def engine_names(self) -> str:
+        """What computes the members: one name, or several."""
+        return ", ".join(dict.fromkeys(one.name for one in self.engines))
+
+    @property
+    def precisions(self) -> str:
+        """What they compute in."""
+        return ", ".join(dict.fromkeys(one.precision for one in self.engines))
 
     def ready(self) -> None:
         """Waits for networks that are still being prepared.
@@ -256,8 +257,10 @@ class Predictor:
             engine.ready()
 
     def spare_gb(self) -> float:
-        """Memory that may still be taken on the host."""
-        return free_gb() if self.max_memory_gb is None else self.max_memory_gb - resident_gb()
+        """Memory that may still be taken on the host, which torchrun's processes share."""
+        if self.max_memory_gb is None:
+            return free_gb() / processes_here()
+        return self.max_memory_gb - resident_gb()
 
     def _map(self, forward: Halving, scan: "_Prepared") -> Volume:
         """What `forward` says of each voxel, (b, n, *patch), blended and laid on the scan."""

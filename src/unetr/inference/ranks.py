@@ -9,6 +9,11 @@ def rank_and_count() -> tuple[int, int]:
     return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
 
 
+def processes_here() -> int:
+    """How many of them run on this machine, this one included."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+
+
 def wait_for_others(failed: bool) -> None:
     """Says that this process is through; if it `failed`, waits until all others are.
 

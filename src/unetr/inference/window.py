@@ -73,7 +73,7 @@ def sliding_slabs(
         planes: Most planes yielded at a time.
         inside: Where there is anything to see. Windows without such a voxel are not computed;
             they score `outside`, which must then be given.
-        on_window: Told windows done and their total, after each batch.
+        on_window: Told windows done and their total, after each.
     """
     patch = tuple(patch_voxels)
     size = tuple(x.shape[1:])
@@ -84,33 +84,51 @@ def sliding_slabs(
     starts = window_starts(x.shape[1:], patch, overlap)
     importance = importance_map(patch, blend).to(accumulate_on or device)
     slab = _Slab(x.shape[2:], patch, importance)
-    total, done = len(starts[0]) * len(starts[1]) * len(starts[2]), 0
-    crop = tuple(slice(b, b + s) for b, s in zip(before, size, strict=True))
+    boxes = [_box(corner, patch) for corner in product(*starts)]
+    done, crop = 0, tuple(slice(b, b + s) for b, s in zip(before, size, strict=True))
 
+    def scores(seen: list[tuple[slice, ...]]) -> Iterator[Tensor]:
+        windows = torch.stack([x[:, *box] for box in seen])
+        return iter(_activate(forward(windows.to(device)), activation))
+
+    found = _in_order(boxes, scores, batch, inside, outside)
     for row, start in enumerate(starts[0]):
-        waiting: list[tuple[int, int]] = []
-        corners = list(product(starts[1], starts[2]))
-        for number, (y, z) in enumerate(corners, 1):
-            place = _box((start, y, z), patch)
-            if inside is None or bool(inside[place].any()):
-                waiting.append((y, z))
-            else:
-                assert outside is not None, "windows are skipped, but their scores are not given"
-                slab.add(outside[:, None, None, None].to(importance.device), y, z)
-                done += 1
-            if waiting and (len(waiting) == batch or number == len(corners)):
-                windows = torch.stack([x[:, *_box((start, *c), patch)] for c in waiting])
-                scores = _activate(forward(windows.to(device)), activation)
-                for score, corner in zip(scores, waiting, strict=True):
-                    slab.add(score.to(importance.device), *corner)
-                done += len(waiting)
-                waiting = []
-            if on_window and not waiting:
-                on_window(done, total)
+        for y, z in product(starts[1], starts[2]):
+            slab.add(next(found).to(importance.device), y, z)
+            done += 1
+            if on_window:
+                on_window(done, len(boxes))
         last = row + 1 == len(starts[0])
         finished = patch[0] if last else starts[0][row + 1] - start
         yield from slab.finished(finished, start, crop, planes)
         slab.forget(finished)
+
+
+def _in_order(
+    boxes: Sequence[tuple[slice, ...]],
+    scores: Callable[[list[tuple[slice, ...]]], Iterator[Tensor]],
+    batch: int,
+    inside: Tensor | None,
+    outside: Tensor | None,
+) -> Iterator[Tensor]:
+    """What each window adds, in their order; to be used before the next one is asked for.
+
+    Computed `batch` windows at a time, across the rows: a row's odd window would else be computed
+    alone, by a part of the device.
+    """
+    waiting: list[tuple[tuple[slice, ...], bool]] = []
+    for number, box in enumerate(boxes, 1):
+        waiting.append((box, inside is None or bool(inside[box].any())))
+        seen = [each for each, is_seen in waiting if is_seen]
+        if len(seen) == batch or number == len(boxes):
+            computed = scores(seen) if seen else iter(())
+            for _, is_seen in waiting:
+                if is_seen:
+                    yield next(computed)
+                else:
+                    assert outside is not None, "windows are skipped, but no scores are given"
+                    yield outside[:, None, None, None]
+            waiting = []
 
 
 def window_starts(

@@ -13,7 +13,7 @@ from unetr.checkpoint.model import Model
 from unetr.data.cache import CaseCache
 from unetr.data.cases import Case
 from unetr.errors import InputError
-from unetr.inference.engines import find_device
+from unetr.inference.device import find_device
 from unetr.training.crossvalidation import write_cross_validation
 from unetr.training.distributed import Processes, joined
 from unetr.training.finish import finish, finish_estimate_s
