@@ -16,10 +16,10 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from unetr.model.compiled_norm import EPSILON, SLOPE, CompiledActivated, pays
 from unetr.model.tracing import is_traced
+from unetr.model.wide import wide
 
-SLOPE = 0.01
-_EPSILON = 1e-5
 # Numbers that fit a core's cache with what is computed from them; columns that fill its registers.
 _PIECE = 2**18
 _COLUMNS = 64
@@ -31,17 +31,23 @@ def instance_norm(x: Float[Tensor, "b c x y z"]) -> Float[Tensor, "b c x y z"]:
 
     torch.nn.InstanceNorm3d refuses a grid of one voxel; here that voxel becomes 0.
     """
-    return torch.instance_norm(x, None, None, None, None, True, 0.0, _EPSILON, False)
+    return torch.instance_norm(x, None, None, None, None, True, 0.0, EPSILON, False)
 
 
 def activated(
     x: Float[Tensor, "b c x y z"],
     other: Float[Tensor, "b c x y z"] | None = None,
     normalise_other: bool = False,
+    compiled: bool = False,
 ) -> Float[Tensor, "b c x y z"]:
-    """LReLU(norm(x)), LReLU(norm(x) + other) or LReLU(norm(x) + norm(other))."""
+    """LReLU(norm(x)), LReLU(norm(x) + other) or LReLU(norm(x) + norm(other)).
+
+    Args:
+        compiled: In kernels of their own where these pay, see `compiled_norm`.
+    """
     if x.device.type == "cpu" and x.numel() and not is_traced():
-        result: Tensor = _Activated.apply(x, other, normalise_other)  # type: ignore[no-untyped-call]
+        function = CompiledActivated if compiled and pays(x) else _Activated
+        result: Tensor = function.apply(x, other, normalise_other)  # type: ignore[no-untyped-call]
         return result
     y = instance_norm(x)
     if other is not None:
@@ -92,7 +98,7 @@ class _Activated(torch.autograd.Function):
         grad = grad.contiguous(memory_format=torch.channels_last_3d)
         scales: list[Tensor] = ctx.scales
         again = _spread(scales[0], out), _spread(ctx.shift, out)
-        out_rows, grad_rows, kind = _rows(out), _rows(grad), _kind(out)
+        out_rows, grad_rows, kind = _rows(out), _rows(grad), wide(out)
         kept_rows = None if kept is None else _rows(kept)
 
         def taken_back(piece: slice) -> tuple[Tensor, list[Tensor]]:
@@ -134,7 +140,7 @@ class _Activated(torch.autograd.Function):
 def _scale_and_shift(x: Tensor) -> tuple[Tensor, Tensor]:
     """(b, c) each: norm(x) = scale * x + shift."""
     rows = _rows(x)
-    sums = torch.zeros(2, len(x), rows.shape[2], dtype=_kind(x))
+    sums = torch.zeros(2, len(x), rows.shape[2], dtype=wide(x))
     # Around a value that is there: else rounding drowns the variance of a channel far from zero.
     some = rows[:, :_SOME_ROWS].to(sums.dtype).mean(1)
     near = some.view(len(x), -1, x.shape[1]).mean(1)
@@ -144,13 +150,8 @@ def _scale_and_shift(x: Tensor) -> tuple[Tensor, Tensor]:
         sums[0] += values.sum(1)
         sums[1] += values.square_().sum(1)
     mean, square = _mean(sums[0], x), _mean(sums[1], x)
-    scale = (square - mean * mean).clamp_(min=0).add_(_EPSILON).rsqrt_()
+    scale = (square - mean * mean).clamp_(min=0).add_(EPSILON).rsqrt_()
     return scale, -(near + mean) * scale
-
-
-def _kind(x: Tensor) -> torch.dtype:
-    """What is computed in: float32, or more where the numbers themselves have more."""
-    return torch.promote_types(x.dtype, torch.float32)
 
 
 def _repeats(x: Tensor) -> int:
@@ -177,4 +178,4 @@ def _mean(sums: Tensor, x: Tensor) -> Tensor:
 
 def _spread(per_channel: Tensor, x: Tensor) -> Tensor:
     """(b, 1, columns), of one number per sample and channel."""
-    return per_channel.to(_kind(x)).repeat(1, _repeats(x))[:, None]
+    return per_channel.to(wide(x)).repeat(1, _repeats(x))[:, None]

@@ -7,21 +7,16 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 
-def recomputed(function: Callable[..., Tensor], *inputs: Tensor | None) -> Tensor:
+def recomputed(function: Callable[..., Tensor], *inputs: object, random: bool = False) -> Tensor:
     """`function(*inputs)`, keeping only the inputs for the backward pass.
 
-    The function must draw no random numbers. The second computation stops as soon as all that the
-    backward pass needs is there, so a linear layer at the function's end is not computed twice.
+    The second computation stops as soon as all that the backward pass needs is there, so a linear
+    layer at the function's end is not computed twice.
+
+    Args:
+        random: The function draws random numbers, as dropout does: the same the second time.
     """
     if not torch.is_grad_enabled():
         return function(*inputs)
-    result: Tensor = checkpoint(function, *inputs, use_reentrant=False, preserve_rng_state=False)
-    return result
-
-
-def checkpointed(function: Callable[..., Tensor], *inputs: object) -> Tensor:
-    """As `recomputed`, with the same random numbers the second time: for dropout."""
-    if not torch.is_grad_enabled():
-        return function(*inputs)
-    result: Tensor = checkpoint(function, *inputs, use_reentrant=False)
+    result: Tensor = checkpoint(function, *inputs, use_reentrant=False, preserve_rng_state=random)
     return result

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from unetr.model.modern_block import ModernBlock
 from unetr.model.patch_embedding import PatchEmbedding
-from unetr.model.recompute import checkpointed
+from unetr.model.recompute import recomputed
 from unetr.model.rotary import Rotation, rotation
 from unetr.model.sizes import Triple
 from unetr.model.vit_block import ViTBlock
@@ -89,7 +89,7 @@ class Transformer(nn.Module):
         z, turn, grid = self._embed(x, added)
         kept: dict[int, Tensor] = {}
         for number, block in enumerate(self.blocks, start=1):
-            z = checkpointed(block, z, turn) if self._recomputes() else block(z, turn)
+            z = recomputed(block, z, turn, random=True) if self._recomputes() else block(z, turn)
             if number in layers:
                 kept[number] = z
         return [

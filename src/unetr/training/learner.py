@@ -1,6 +1,5 @@
 """The network with its optimiser: gradients of a step, and the step itself."""
 
-import math
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -35,7 +34,7 @@ class Learner:
         world: int = 1,
         partial: bool = False,
     ) -> None:
-        self.network = prepare(network)
+        self.network = prepare(network, compiled=False)
         self.recipe, self.device = recipe, device
         self.dtype = DTYPES[precision]
         training = recipe.training
@@ -47,6 +46,7 @@ class Learner:
         )
         self.ema = Ema(network, training.ema) if training.ema else None
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
+        self._compiled = False
         self._forward: nn.Module = network
         if world > 1:
             # Of layouts that cost a copy of a few small kernels, which nobody can change.
@@ -76,9 +76,20 @@ class Learner:
                 torch.autograd.backward(self.scaler.scale(loss))
             total += loss.detach()
         self.scaler.unscale_(self.optimizer)
-        most = self.recipe.training.clip_norm or math.inf
-        norm = nn.utils.clip_grad_norm_(self.network.parameters(), most)
-        return float(total), float(norm)
+        return float(total), float(self._clipped())
+
+    def expect_many(self) -> None:
+        """So many steps are to come that compiling parts of the network pays."""
+        if not self._compiled:
+            self._compiled = True
+            prepare(self.network)
+
+    def _clipped(self) -> Tensor:
+        """The norm of the gradient, before it was clipped where the recipe says so."""
+        parameters = list(self.network.parameters())
+        if most := self.recipe.training.clip_norm:
+            return nn.utils.clip_grad_norm_(parameters, most)
+        return nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
 
     def _loss(self, batch: Batch) -> Tensor:
         x = batch.x.to(self.device, non_blocking=True)

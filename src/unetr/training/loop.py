@@ -4,7 +4,7 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,9 @@ from unetr.training.state import State, StopRequest, load_state, save_state
 # Of a run's time, what validations before the last one may take.
 _VALIDATION_SHARE = 0.1
 _DISK_BYTES_PER_S = 200e6
+# A run of fewer steps ends before kernels are compiled, or soon after. By steps, so that a run that
+# was stopped computes as one that was not.
+_COMPILED_FROM = 50
 
 
 @dataclass
@@ -98,6 +101,8 @@ def train(job: Job) -> State:
             parts = [batches.take() for _ in range(training.accumulate)]
             seed = (training.seed * 1_000_003 + step) * processes.world + processes.rank
             lr = (training.lr or 0.0) * lr_factor(progress, training.warmup, training.schedule)
+            if step >= _COMPILED_FROM:
+                learner.expect_many()
             loss, norm = learner.gradients(parts, seed)
             loss, stopping = processes.mean([loss, float(job.stop.requested)])
             finite = math.isfinite(loss) and (math.isfinite(norm) or learner.scaler.is_enabled())
@@ -131,8 +136,10 @@ class Watch:
         self.job, self.learner = job, learner
         self.state = State(0, 0.0, 0, -1.0, **learner.state())
         if job.resume:
-            self.state = load_state(job.run, job.device)
-            learner.load({key: getattr(self.state, key) for key in learner.state()})
+            loaded = load_state(job.run, job.device)
+            learner.load({key: getattr(loaded, key) for key in learner.state()})
+            # The learner has its own tensors: those of the file are let go.
+            self.state = replace(loaded, **learner.state())
             job.clock.before_s = self.state.elapsed_s
         self._validation_s = job.validation_s
         # Until it is measured: weights, moments and averages on a slow disk.

@@ -13,6 +13,7 @@ from jaxtyping import Float, Integer, Num
 from torch import Tensor
 from torch.nn import functional as F
 
+from unetr.model.wide import wide
 from unetr.training.recipe import Loss
 from unetr.training.softmax_loss import SoftmaxDiceCE
 
@@ -33,7 +34,7 @@ def dice_ce(
     if target.ndim < logits.ndim and logits.device.type == "cpu":
         result: Tensor = SoftmaxDiceCE.apply(logits, target, loss)  # type: ignore[no-untyped-call]
         return result
-    return by_formula(logits.to(torch.promote_types(logits.dtype, torch.float32)), target, loss)
+    return by_formula(logits.to(wide(logits)), target, loss)
 
 
 def by_formula(

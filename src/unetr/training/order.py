@@ -163,7 +163,7 @@ def decide(order: Order, device: torch.device, world: int, watcher: Watcher) -> 
     network, name, config, left = new_network(recipe, plan, device, model)
     for line in left:
         watcher.say(f"note: {line}")
-    prepare(network.to(device)).train()
+    prepare(network.to(device), compiled=False).train()
     precision, reason = choose_precision(recipe.training.precision, network, plan, device)
     batch = batch_size(recipe.training.batch, world)
     manifest = Manifest(

@@ -1,0 +1,63 @@
+"""The compiled kernels compute what the pieces compute."""
+
+import pytest
+import torch
+
+from unetr.model import compiled_norm
+from unetr.model.compiled_norm import CompiledActivated, has_compiler
+from unetr.model.instance_norm import activated
+from unetr.model.residual_block import ResidualBlock
+
+needs_compiler = pytest.mark.skipif(not has_compiler(), reason="no C++ compiler")
+SHAPE = (2, 5, 7, 6, 4)
+
+
+def results(function, kind, dtype):
+    """Output and gradients, in float64."""
+    torch.manual_seed(0)
+    x, other, grad = (3 * torch.randn(SHAPE, dtype=torch.float64).to(dtype) + 1 for _ in range(3))
+    x.requires_grad_()
+    if kind == "alone":
+        y = function(x, None, False)
+    else:
+        other.requires_grad_()
+        y = function(x, other, kind == "both")
+    y.backward(grad)
+    found = [y, x.grad] if kind == "alone" else [y, x.grad, other.grad]
+    return [each.double() for each in found]
+
+
+@needs_compiler
+@pytest.mark.parametrize("kind", ["alone", "plain", "both"])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_values_and_gradients(kind, dtype):
+    compiled = results(CompiledActivated.apply, kind, dtype)
+    pieces = results(activated, kind, dtype)
+    tolerance = 1e-9 if dtype == torch.float64 else 2e-2
+    for one, other in zip(compiled, pieces, strict=True):
+        assert (one - other).norm() <= tolerance * other.norm()
+
+
+@needs_compiler
+def test_only_large_patches_in_training_and_where_it_is_asked_for(monkeypatch):
+    calls = []
+    apply = CompiledActivated.apply
+    monkeypatch.setattr(CompiledActivated, "apply", lambda *a: calls.append(a) or apply(*a))
+    block, x = ResidualBlock(5, 5), torch.randn(SHAPE)
+    block(x)
+    block.compiled = True
+    block(x)
+    assert not calls
+    monkeypatch.setattr(compiled_norm, "_LEAST", 100)
+    expected = block.eval()(x)
+    assert not calls
+    torch.testing.assert_close(block.train()(x), expected, rtol=1e-4, atol=1e-5)
+    assert len(calls) == 2
+
+
+def test_without_a_compiler_there_are_pieces(monkeypatch):
+    monkeypatch.setattr(compiled_norm.shutil, "which", lambda _: None)
+    assert not has_compiler.__wrapped__()
+    monkeypatch.setattr(compiled_norm.shutil, "which", lambda _: "/bin/false")
+    monkeypatch.setattr(compiled_norm, "_kernel", lambda _: 1 / 0)
+    assert not has_compiler.__wrapped__()
