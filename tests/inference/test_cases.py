@@ -1,6 +1,7 @@
 """Many scans: names, shards, skipping, failures, interrupts; files are whole or not there."""
 
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from unetr.errors import InputError, TooLittleMemoryError
+from unetr.files import check_writable
 from unetr.inference import cases, engines
 from unetr.inference.cases import plan_jobs, predict_cases, shard
 from unetr.inference.manifest import made_by_others, manifest_path, write_manifest
@@ -132,9 +134,13 @@ def test_a_map_asked_for_later_is_made(tmp_path, scans, octants, predictor):
     list(predict_cases(predictor, plan_jobs([scans], out, 1)))
     options = {"engine": "torch", "precision": "fp32", "device": "cpu"}
     mapping = Predictor(octants, uncertainty=True, **options)
+    corrected = out / "case0.nii.gz"
+    write_scan(corrected)
+    before = corrected.read_bytes()
     jobs = plan_jobs([scans], out, 1, ["uncertainty"])
     assert [one.status for one in predict_cases(mapping, jobs)] == ["done"] * 3
     assert len(list((out / "uncertainty").iterdir())) == 3
+    assert corrected.read_bytes() == before
     assert [one.status for one in predict_cases(mapping, jobs)] == ["skipped"] * 3
 
 
@@ -144,6 +150,7 @@ def test_a_scan_waits_for_room_that_the_last_one_takes(tmp_path, scans, predicto
     write = cases.write_prediction
 
     def slowly(*arguments):
+        time.sleep(0.2)
         write(*arguments)
         written.append(arguments)
 
@@ -159,6 +166,7 @@ def test_a_scan_waits_for_room_that_the_last_one_takes(tmp_path, scans, predicto
     outcomes = list(predict_cases(replace_call(predictor, called), plan_jobs([scans], tmp_path, 1)))
     assert [one.status for one in outcomes] == ["done"] * 3
     assert len(calls) == len(written) == 3
+    assert len(refused) == 2
 
     def never(volume, on_window=None):
         raise TooLittleMemoryError("scan: too large")
@@ -208,18 +216,24 @@ def test_a_failing_case_does_not_stop_the_rest(tmp_path, scans, predictor):
     ]
 
 
-def test_a_folder_that_cannot_be_written_to_is_told_before_anything_is_computed(tmp_path, scans):
+def test_a_folder_that_cannot_be_written_to_is_told_before_anything_is_computed(
+    tmp_path, scans, predictor
+):
     (tmp_path / "file").write_text("")
+    double = replace_call(predictor, lambda *_: pytest.fail("computed"))
     for out in (tmp_path / "file" / "out", tmp_path / "file"):
         with pytest.raises(InputError, match=r"cannot be written to \(.*file is a file\)"):
-            plan_jobs([scans], out, 1)
-    assert plan_jobs([scans], tmp_path / "new" / "out", 1)
+            next(predict_cases(double, plan_jobs([scans], out, 1)))
+    check_writable(tmp_path / "new" / "out")
     assert not (tmp_path / "new").exists()
 
 
-def test_a_folder_that_can_no_longer_be_written_fails_each_case(tmp_path, scans, predictor):
+def test_a_folder_that_can_no_longer_be_written_fails_each_case(
+    tmp_path, scans, predictor, monkeypatch
+):
     jobs = plan_jobs([scans], tmp_path / "file" / "out", 1)
     (tmp_path / "file").write_text("")
+    monkeypatch.setattr(cases, "check_writable", lambda _: None)
     outcomes = list(predict_cases(predictor, jobs))
     assert [one.status for one in outcomes] == ["failed"] * 3
     assert "cannot be written" in outcomes[0].error

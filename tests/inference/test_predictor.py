@@ -14,7 +14,7 @@ from unetr.image.volume import Volume
 from unetr.inference import memory
 from unetr.inference.members import shared_plan
 from unetr.inference.predictor import Predictor
-from unetr.machine import resident_gb
+from unetr.machine import free_gb, resident_gb
 
 
 def phantom(size=(40, 50, 30), seed=0) -> Volume:
@@ -158,6 +158,13 @@ def test_members_agree_on_rules_and_mirrorings_in_any_order(octants):
             plan = shared_plan(several)
         assert (plan.postprocessing, plan.mirror_axes, plan.overlap) == ((filled,), (1,), 0.5)
     assert shared_plan(members[:1]) == members[0].plan
+
+
+def test_processes_of_one_machine_share_what_is_free(octants, monkeypatch):
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    alone = free_gb()
+    found = Predictor(octants, engine="torch", device="cpu").spare_gb()
+    assert found == pytest.approx(alone / 4, rel=0.3)
 
 
 def test_members_must_share_their_labels(octants):

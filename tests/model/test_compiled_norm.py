@@ -56,8 +56,37 @@ def test_only_large_patches_in_training_and_where_it_is_asked_for(monkeypatch):
 
 
 def test_without_a_compiler_there_are_pieces(monkeypatch):
-    monkeypatch.setattr(compiled_norm.shutil, "which", lambda _: None)
-    assert not has_compiler.__wrapped__()
-    monkeypatch.setattr(compiled_norm.shutil, "which", lambda _: "/bin/false")
-    monkeypatch.setattr(compiled_norm, "_kernel", lambda _: 1 / 0)
-    assert not has_compiler.__wrapped__()
+    with monkeypatch.context() as patch:
+        patch.setattr(compiled_norm.shutil, "which", lambda _: None)
+        assert not has_compiler.__wrapped__()
+    with monkeypatch.context() as patch:  # one that does not work, or is switched off
+        patch.setattr(torch, "compile", lambda function: lambda _: 1 / 0)
+        assert not has_compiler.__wrapped__()
+        patch.setattr(torch, "compile", lambda function: function)
+        assert not has_compiler.__wrapped__()
+
+
+def test_where_compilation_fails_there_are_pieces(monkeypatch):
+    def failing(_):
+        raise OSError("no space left on the device")
+
+    monkeypatch.setattr(compiled_norm, "_LEAST", 100)
+    monkeypatch.setattr(compiled_norm, "has_compiler", lambda: True)
+    monkeypatch.setattr(compiled_norm, "_kernel", failing)
+    monkeypatch.setattr(CompiledActivated, "apply", lambda *_: pytest.fail("compiled"))
+    x = torch.randn(1, 5, 6, 7, 8)
+    torch.testing.assert_close(activated(x, compiled=True), activated(x))
+
+
+@needs_compiler
+def test_at_full_size_in_float32():
+    """Where the kernels run in parallel and sum very many numbers."""
+    torch.manual_seed(0)
+    x = (3 * torch.randn(1, 16, 64, 64, 64) + 1).requires_grad_()
+    grad = torch.randn_like(x)
+    found = []
+    for compiled in (False, True):
+        y = activated(x, compiled=compiled)
+        found.append((y.detach(), *torch.autograd.grad(y, x, grad)))
+    for pieces, kernel in zip(*found, strict=True):
+        assert (pieces - kernel).norm() <= 1e-5 * pieces.norm()

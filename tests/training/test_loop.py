@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from unetr.checkpoint import load_model
+from unetr.model.residual_block import ResidualBlock
+from unetr.training import learner, loop
 from unetr.training.errors import Stopped, TrainingError
 from unetr.training.history import read_history
 from unetr.training.loop import train
@@ -51,6 +53,28 @@ def test_four_steps_and_four_more_are_eight(make_job):
     moments = [load_state(make_job(run).run).optimizer["state"] for run in ("whole", "parts")]
     for parameter, moment in moments[0].items():
         assert torch.equal(moment["exp_avg_sq"], moments[1][parameter]["exp_avg_sq"])
+
+
+def test_parts_are_compiled_once_a_run_is_long_also_when_it_goes_on(make_job, monkeypatch):
+    steps = []
+    monkeypatch.setattr(loop, "_COMPILED_FROM", 3)
+    prepared = learner.prepare
+
+    def noted(network, compiled=True):
+        steps.append(compiled)
+        return prepared(network, compiled)
+
+    monkeypatch.setattr(learner, "prepare", noted)
+    first = make_job()
+    first.watcher = StopAt(first, 2)
+    with pytest.raises(Stopped):
+        train(first)
+    assert steps == [False]
+    train(make_job(resume=True))
+    assert steps == [False, False, True]
+    blocks = [each for each in first.model.network.modules() if isinstance(each, ResidualBlock)]
+    assert blocks
+    assert not any(block.compiled for block in blocks)
 
 
 def test_history_of_a_resumed_run_has_each_step_once(make_job):

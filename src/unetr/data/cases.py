@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Literal
 
 from unetr.data.plan import Label, Region
-from unetr.errors import InputError
 from unetr.image import image_suffix
 
 Layout = Literal["msd", "nnunet", "folders"]
@@ -92,19 +91,11 @@ def group_channels(files: list[Path]) -> dict[str, tuple[Path, ...]]:
     """Files of one scan together: `a_0000`, `a_0001` are two channels of `a`.
 
     Only an unbroken count from 0000 is taken for channels, so that `scan_0007` alone stays a name.
-
-    Raises:
-        InputError: two files of one name, such as `scan.nii` and `scan.nii.gz`.
     """
     grouped: dict[str, dict[int | None, Path]] = {}
     for path in files:
         name, channel = split_channel(stem(path))
-        of_name = grouped.setdefault(name, {})
-        if channel in of_name:
-            raise InputError(
-                f"{path}: {of_name[channel].name} has the same name; remove or rename one"
-            )
-        of_name[channel] = path
+        grouped.setdefault(name, {})[channel] = path
     scans: dict[str, tuple[Path, ...]] = {}
     for name, channels in grouped.items():
         ordered = [channels[k] for k in range(len(channels)) if k in channels]

@@ -14,7 +14,14 @@ from unetr.data.cases import (
     stem,
 )
 from unetr.data.descriptions import listed_images, open_described
-from unetr.data.folders import IMAGE_FOLDERS, TEST_FOLDERS, find_folder, open_folders, unlabelled
+from unetr.data.folders import (
+    IMAGE_FOLDERS,
+    TEST_FOLDERS,
+    find_folder,
+    named_images,
+    open_folders,
+    unlabelled,
+)
 from unetr.data.names import read_names
 from unetr.errors import InputError
 from unetr.image import Volume, cure_for, image_suffix, read_image, read_labels, same_grid
@@ -120,6 +127,7 @@ def find_images(path: Path | str, channels: int | None = None) -> list[Case]:
 
 def _in_folder(folder: Path) -> list[Case]:
     if image_files(folder):
+        named_images(folder)  # of two of one name, one would be left out without a word
         return list(unlabelled(folder))
     description = folder / "dataset.json"
     if description.is_file() and (listed := listed_images(description)):

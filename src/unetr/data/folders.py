@@ -88,7 +88,7 @@ def named_images(folder: Path) -> dict[str, Path]:
     """The images of a folder by their names without suffix.
 
     Raises:
-        InputError: there is none, or two have the same name.
+        InputError: there is none, or two have the same name, such as `a.nii` and `a.nii.gz`.
     """
     files = image_files(folder)
     if not files:

@@ -66,24 +66,21 @@ def plan_jobs(
         maps: Of `MAPS`, to be made too.
 
     Raises:
-        InputError: nothing to predict, several scans for one file, two scans of one name, or
-            nothing can be written there.
+        InputError: nothing to predict, several scans for one file, or two scans of one name.
     """
     cases, maps = _scans(inputs, channels), tuple(maps)
     if image_suffix(out):
         if len(cases) != 1:
             raise InputError(f"{out}: is one file for {len(cases)} scans; give a folder with -o")
-        check_writable(out.parent)
         return [_checked(Job(cases[0], out, maps))]
-    check_writable(out)
     jobs: dict[str, Job] = {}
     for case in cases:
         job = Job(case, out / f"{case.name}{_suffix(case.images[0])}", maps)
         # Maps and the record go by the name alone, whatever the label file ends in.
         if case.name in jobs:
             raise InputError(
-                f"{case.images[0]}: would be written to {job.output}, as "
-                f"{jobs[case.name].case.images[0]} would; predict them into different folders"
+                f"{case.images[0]}: its outputs would have the names of those of "
+                f"{jobs[case.name].case.images[0]}; predict them into different folders"
             )
         jobs[case.name] = _checked(job)
     return list(jobs.values())
@@ -135,12 +132,17 @@ def predict_cases(
 
     The next scan is read and the last one written while one is computed. A scan that fails does
     not stop the rest. When interrupted, what was computed is still written, and told.
+
+    Raises:
+        InputError: nothing can be written there, or the network cannot run.
     """
     finished = [not overwrite and is_finished(job) for job in jobs]
     for job, done in zip(jobs, finished, strict=True):
         if done:
             yield Outcome(job, "skipped")
     todo = [job for job, done in zip(jobs, finished, strict=True) if not done]
+    for folder in {job.output.parent for job in todo}:
+        check_writable(folder)
     with (
         ThreadPoolExecutor(1, "read") as reader,
         ThreadPoolExecutor(1, "write") as writer,
@@ -154,22 +156,15 @@ def predict_cases(
                     wait([current])
                     if following and _fits_beside(following.case, predictor):
                         coming = reader.submit(_read, following.case, predictor)
-                    refused = False
-                    try:
-                        prediction, seconds = _computed(current, predictor, on_window)
-                    except TooLittleMemoryError:
-                        refused = True
-                        if writing is None:
-                            raise
-                    # Outside of the handler, which would keep the refused scan alive.
-                    if refused and writing:
-                        # Once more, when the last one is written and none is read ahead.
-                        wait([writing[1]])
-                        if coming and not coming.cancel():
-                            wait([coming])
-                        coming = None
-                        current = reader.submit(_read, job.case, predictor)
-                        prediction, seconds = _computed(current, predictor, on_window)
+                    alone = writing is None and coming is None
+                    found = None if alone else _unless_refused(current, predictor, on_window)
+                    if found is None:
+                        if not alone:
+                            # Once more, when the last one is written and none is read ahead.
+                            _make_room(coming, writing[1] if writing else None)
+                            coming, current = None, reader.submit(_read, job.case, predictor)
+                        found = _computed(current, predictor, on_window)
+                    prediction, seconds = found
                 except Exception as error:
                     # A network that cannot run is no scan's fault, and ends all.
                     predictor.ready()
@@ -177,9 +172,9 @@ def predict_cases(
                     continue
                 last, writing = (
                     writing,
-                    (job, writer.submit(_write, job, prediction, predictor, seconds)),
+                    (job, writer.submit(_write, job, prediction, predictor, overwrite, seconds)),
                 )
-                del prediction, current
+                del found, prediction, current
                 if last:
                     yield _written(*last)
         except KeyboardInterrupt:
@@ -201,6 +196,24 @@ def _read(case: Case, predictor: Predictor) -> Timed:
     return volume, clock.seconds
 
 
+def _make_room(coming: Future[Timed] | None, writing: Future[dict[str, float]] | None) -> None:
+    """Waits until a prediction is written, and a scan that is read ahead can be let go of."""
+    if writing:
+        wait([writing])
+    if coming and not coming.cancel():
+        wait([coming])
+
+
+def _unless_refused(
+    reading: Future[Timed], predictor: Predictor, on_window: OnWindow | None
+) -> tuple[Prediction, dict[str, float]] | None:
+    """None with too little memory now. The error is not kept: it would keep the scan alive."""
+    try:
+        return _computed(reading, predictor, on_window)
+    except TooLittleMemoryError:
+        return None
+
+
 def _computed(
     reading: Future[Timed], predictor: Predictor, on_window: OnWindow | None
 ) -> tuple[Prediction, dict[str, float]]:
@@ -210,10 +223,14 @@ def _computed(
 
 
 def _write(
-    job: Job, prediction: Prediction, predictor: Predictor, seconds: dict[str, float]
+    job: Job,
+    prediction: Prediction,
+    predictor: Predictor,
+    overwrite: bool,
+    seconds: dict[str, float],
 ) -> dict[str, float]:
     clock = Clock()
-    write_prediction(output_paths(job.output), prediction, predictor.plan)
+    write_prediction(output_paths(job.output), prediction, predictor.plan, overwrite)
     clock.step("write")
     return seconds | clock.seconds
 

@@ -80,9 +80,7 @@ def make_engine(
     Raises:
         InputError: an engine that is not installed, or that cannot do what is asked.
     """
-    if device == "auto" and (isinstance(model, Exported) or name in ("onnx", "openvino")):
-        device = "cpu"
-    place = find_device(device)
+    place = find_device("cpu" if device == "auto" and needs_processor(model, name) else device)
     if place.type == "cpu":
         keep_freed_memory()
     chosen = _choose(model, name, precision, place)
@@ -97,6 +95,11 @@ def make_engine(
     if chosen == "onnx":
         return _onnx(model, precision)
     return _openvino(model, precision, spare_gb)
+
+
+def needs_processor(model: Model | Exported, name: EngineName) -> bool:
+    """Whether the engine that was asked for, or that an exported model has, computes there only."""
+    return isinstance(model, Exported) or name in ("onnx", "openvino")
 
 
 def installed(name: str) -> bool:

@@ -14,7 +14,7 @@ import torch
 
 from unetr.files import written_whole
 from unetr.image import image_suffix
-from unetr.inference.cases import Job, Outcome, is_finished
+from unetr.inference.cases import Job, Outcome
 from unetr.inference.predictor import Predictor
 from unetr.inference.ranks import rank_and_count
 
@@ -49,13 +49,14 @@ def write_manifest(path: Path, predictor: Predictor, outcomes: Iterable[Outcome]
 
 
 def made_by_others(path: Path, jobs: Iterable[Job], sources: Sequence[str]) -> str:
-    """One line where finished jobs were computed by other models than `sources`, else nothing."""
+    """One line where labels that are there were computed by other models than `sources`, else
+    nothing."""
     cases = _earlier(path)
     now = [str(Path(source).resolve()) for source in sources]
     others: dict[str, list[str]] = {}
     for job in jobs:
         models = _model_files(cases.get(job.case.name))
-        if models and is_finished(job) and [str(Path(one).resolve()) for one in models] != now:
+        if models and job.output.exists() and [str(Path(one).resolve()) for one in models] != now:
             others[job.case.name] = models
     if not others:
         return ""

@@ -34,17 +34,27 @@ def output_paths(labels: Path) -> OutputPaths:
     return OutputPaths(labels, *(labels.parent / folder / name for folder in MAPS))
 
 
-def write_prediction(paths: OutputPaths, prediction: Prediction, plan: Plan) -> None:
-    """Writes what the prediction holds; the labels last: where they are, the rest is too."""
-    if prediction.probabilities is not None:
+def write_prediction(
+    paths: OutputPaths, prediction: Prediction, plan: Plan, overwrite: bool = True
+) -> None:
+    """Writes what the prediction holds; the labels last: where they are, the rest is too.
+
+    Args:
+        overwrite: Else what is there stays, such as labels that were corrected by hand.
+    """
+
+    def wanted(path: Path) -> bool:
+        return overwrite or not path.exists()
+
+    if prediction.probabilities is not None and wanted(paths.probabilities):
         _write_probabilities(paths.probabilities, prediction.probabilities)
-    if prediction.uncertainty is not None:
+    if prediction.uncertainty is not None and wanted(paths.uncertainty):
         _write_map(paths.uncertainty, prediction.uncertainty)
-    if prediction.attention is not None:
+    if prediction.attention is not None and wanted(paths.attention):
         _write_map(paths.attention, prediction.attention)
-    names = {label.id: label.name for label in plan.labels}
-    found = prediction.labels
-    write_labels(paths.labels, found.array[0], found, names)
+    if wanted(paths.labels):
+        names = {label.id: label.name for label in plan.labels}
+        write_labels(paths.labels, prediction.labels.array[0], prediction.labels, names)
 
 
 def _write_probabilities(path: Path, volume: Volume) -> None:

@@ -18,7 +18,7 @@ from unetr.inference import memory
 from unetr.inference.attention import rollout
 from unetr.inference.body import inside, outside_scores
 from unetr.inference.clock import Clock
-from unetr.inference.engines import EngineName, Precision, make_engine
+from unetr.inference.engines import EngineName, Precision, make_engine, needs_processor
 from unetr.inference.ensemble import Forward, Halving, averaged, mirrorings
 from unetr.inference.exported import Exported
 from unetr.inference.members import shared_plan
@@ -71,7 +71,11 @@ class Predictor:
         self.plan = shared_plan(members)
         if max_memory_gb is not None and not max_memory_gb > 0:
             raise InputError(f"--max-memory {max_memory_gb:g}: give GB above 0")
+        if max_memory_gb is None and processes_here() > 1:
+            max_memory_gb = resident_gb() + free_gb() / processes_here()  # an equal part
         self.max_memory_gb = max_memory_gb
+        if device == "auto" and any(needs_processor(one, engine) for one in members):
+            device = "cpu"
         share = self.spare_gb() / len(members)
         self.engines = [make_engine(one, engine, precision, device, share) for one in members]
         if max_memory_gb is not None:
@@ -87,9 +91,8 @@ class Predictor:
         self.mirrors = mirrorings(self.plan.mirror_axes if tta else ())
         if tta and not self.plan.mirror_axes:
             warnings.warn("the plan allows no mirroring, so tta changes nothing", stacklevel=2)
-        self.activation: Literal["softmax", "sigmoid"] = (
-            "sigmoid" if self.plan.regions else "softmax"
-        )
+        regions = bool(self.plan.regions)
+        self.activation: Literal["softmax", "sigmoid"] = "sigmoid" if regions else "softmax"
         self.views = len(members) * len(self.mirrors)
         forward = averaged(
             [one.forward for one in self.engines],
@@ -257,10 +260,8 @@ class Predictor:
             engine.ready()
 
     def spare_gb(self) -> float:
-        """Memory that may still be taken on the host, which torchrun's processes share."""
-        if self.max_memory_gb is None:
-            return free_gb() / processes_here()
-        return self.max_memory_gb - resident_gb()
+        """Memory that may still be taken on the host."""
+        return free_gb() if self.max_memory_gb is None else self.max_memory_gb - resident_gb()
 
     def _map(self, forward: Halving, scan: "_Prepared") -> Volume:
         """What `forward` says of each voxel, (b, n, *patch), blended and laid on the scan."""

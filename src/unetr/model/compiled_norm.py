@@ -12,9 +12,10 @@ for each shape; names as in `instance_norm`.
 import logging
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
-from typing import Any
+from typing import Any, no_type_check
 
 import torch
 from torch import Tensor
@@ -29,26 +30,58 @@ EPSILON = 1e-5
 _LEAST = 2**20
 
 _log = logging.getLogger(__name__)
+_Formula = Callable[..., tuple[Tensor, ...]]
 
 
-def pays(x: Tensor) -> bool:
-    """Whether a kernel for arrays of this size is worth its compilation, and can be had."""
-    return x.numel() >= _LEAST and has_compiler()
+def pays(x: Tensor, other: Tensor | None, normalise_other: bool) -> bool:
+    """Whether kernels for arrays of this size are worth their compilation, and can be had."""
+    # Of one sample, so that processes which share a batch compute as one process does.
+    if x.shape[1:].numel() < _LEAST or not has_compiler():
+        return False
+    return _compile(_formula(other, normalise_other), x.shape, x.dtype)
 
 
 @cache
 def has_compiler() -> bool:
-    """Whether there is a C++ compiler with which torch comes to a right result."""
+    """Whether there is a C++ compiler that torch can work with."""
     if not any(map(shutil.which, (os.environ.get("CXX", "g++"), "g++", "clang++"))):
         return False
     try:
-        # In this process: no workers that wait for more to compile.
-        torch._inductor.config.compile_threads = 1
-        x = torch.arange(64.0).view(1, 16, 4)
-        return torch.allclose(_kernel(_alone)(x)[0], _alone(x)[0], atol=1e-4)
+        with _compiling():
+            return bool(torch.compile(_doubled)(torch.ones(4)).sum() == 8)
     except Exception as error:
-        _log.info("without compiled kernels: %s", str(error).splitlines()[0])
+        _log.info("without compiled kernels: %s: %s", type(error).__name__, error)
         return False
+
+
+@no_type_check
+def _doubled(x: Tensor) -> Tensor:
+    """Doubled by what is compiled; switched off, torch.compile would return x without a word."""
+    return 2 * x if torch.compiler.is_compiling() else x
+
+
+@cache
+def _compile(formula: _Formula, shape: torch.Size, dtype: torch.dtype) -> bool:
+    """Compiles formula and derivative before they are needed; False where that fails, as on a full
+    disk, and the pieces have to do."""
+    rows = torch.zeros(shape[0], shape[2:].numel(), shape[1], dtype=dtype)
+    try:
+        with _compiling(), torch.no_grad():
+            arrays = [rows] if formula is _alone else [rows, rows]
+            out, *moments = _kernel(formula)(*arrays)
+            _kernel(_DERIVATIVES[formula])(rows, out, *arrays[1:], *moments)
+    except Exception as error:
+        _log.warning("without compiled kernels: %s: %s", type(error).__name__, error)
+        return False
+    return True
+
+
+@contextmanager
+def _compiling() -> Iterator[None]:
+    """In this process, without workers that wait for more to compile; for any number of shapes."""
+    alone = torch._inductor.config.patch(compile_threads=1)
+    with alone, torch._dynamo.config.patch(recompile_limit=1000):
+        yield
 
 
 class CompiledActivated(torch.autograd.Function):
@@ -57,11 +90,11 @@ class CompiledActivated(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, other: Tensor | None, normalise_other: bool) -> Tensor:
         arrays = [
-            _rows(each.contiguous(memory_format=torch.channels_last_3d))
+            _rows(each.detach().contiguous(memory_format=torch.channels_last_3d))
             for each in (x, other)
             if each is not None
         ]
-        ctx.formula = _alone if other is None else _both if normalise_other else _plain
+        ctx.formula = _formula(other, normalise_other)
         out, *moments = _kernel(ctx.formula)(*arrays)
         # As in `instance_norm`: x where both were normalised, else the other.
         kept = arrays[:1] if normalise_other else arrays[1:]
@@ -78,17 +111,20 @@ class CompiledActivated(torch.autograd.Function):
 
 
 @cache
-def _kernel(function: Callable[..., tuple[Tensor, ...]]) -> Callable[..., tuple[Tensor, ...]]:
+def _kernel(function: _Formula) -> _Formula:
     compiled = torch.compile(function, dynamic=False)
 
     def called(*arrays: Tensor) -> tuple[Tensor, ...]:
-        # What cannot be compiled, as on a full disk, is computed as it is written.
-        lenient = torch._dynamo.config.patch(suppress_errors=True)
-        with lenient, torch.autocast("cpu", enabled=False):
+        with torch.autocast("cpu", enabled=False):
             found: tuple[Tensor, ...] = compiled(*arrays)
         return found
 
     return called
+
+
+def _formula(other: Tensor | None, normalise_other: bool) -> _Formula:
+    formula: _Formula = _alone if other is None else _both if normalise_other else _plain
+    return formula
 
 
 def _rows(x: Tensor) -> Tensor:
@@ -100,6 +136,10 @@ def _grid(rows: Tensor, like: Tensor) -> Tensor:
     return rows.view(b, *grid, c).permute(0, 4, 1, 2, 3)
 
 
+# torch reads these functions, and cannot read through checks of types at run time.
+
+
+@no_type_check
 def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
     """(b, 1, c): scale and shift that normalise the channels."""
     mean = x.mean(1, keepdim=True)
@@ -108,12 +148,14 @@ def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
     return scale, -mean * scale
 
 
+@no_type_check
 def _alone(x: Tensor) -> tuple[Tensor, ...]:
     values = x.to(wide(x))
     scale, shift = _moments(values)
     return F.leaky_relu(values * scale + shift, SLOPE).to(x.dtype), scale
 
 
+@no_type_check
 def _plain(x: Tensor, other: Tensor) -> tuple[Tensor, ...]:
     values = x.to(wide(x))
     scale, shift = _moments(values)
@@ -121,6 +163,7 @@ def _plain(x: Tensor, other: Tensor) -> tuple[Tensor, ...]:
     return F.leaky_relu(h, SLOPE).to(x.dtype), scale
 
 
+@no_type_check
 def _both(x: Tensor, other: Tensor) -> tuple[Tensor, ...]:
     values, others = x.to(wide(x)), other.to(wide(x))
     (scale, shift), (other_scale, other_shift) = _moments(values), _moments(others)
@@ -128,26 +171,31 @@ def _both(x: Tensor, other: Tensor) -> tuple[Tensor, ...]:
     return F.leaky_relu(h, SLOPE).to(x.dtype), scale, shift, other_scale
 
 
+@no_type_check
 def _taken_back(grad: Tensor, out: Tensor) -> tuple[Tensor, Tensor]:
     """m and h."""
     y, g = out.to(wide(out)), grad.to(wide(out))
     return torch.where(y > 0, g, g * SLOPE), torch.where(y > 0, y, y / SLOPE)
 
 
+@no_type_check
 def _through_norm(m: Tensor, n: Tensor, scale: Tensor) -> Tensor:
     return scale * (m - m.mean(1, keepdim=True) - n * (m * n).mean(1, keepdim=True))
 
 
+@no_type_check
 def _alone_back(grad: Tensor, out: Tensor, scale: Tensor) -> tuple[Tensor, ...]:
     m, h = _taken_back(grad, out)
     return (_through_norm(m, h, scale).to(grad.dtype),)
 
 
+@no_type_check
 def _plain_back(grad: Tensor, out: Tensor, other: Tensor, scale: Tensor) -> tuple[Tensor, ...]:
     m, h = _taken_back(grad, out)
     return _through_norm(m, h - other, scale).to(grad.dtype), m.to(grad.dtype)
 
 
+@no_type_check
 def _both_back(
     grad: Tensor, out: Tensor, x: Tensor, scale: Tensor, shift: Tensor, other_scale: Tensor
 ) -> tuple[Tensor, ...]:

@@ -46,7 +46,8 @@ def activated(
         compiled: In kernels of their own where these pay, see `compiled_norm`.
     """
     if x.device.type == "cpu" and x.numel() and not is_traced():
-        function = CompiledActivated if compiled and pays(x) else _Activated
+        compiled = compiled and pays(x, other, normalise_other)
+        function = CompiledActivated if compiled else _Activated
         result: Tensor = function.apply(x, other, normalise_other)  # type: ignore[no-untyped-call]
         return result
     y = instance_norm(x)
