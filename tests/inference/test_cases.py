@@ -137,8 +137,17 @@ def test_a_map_asked_for_later_is_made(tmp_path, scans, octants, predictor):
     corrected = out / "case0.nii.gz"
     write_scan(corrected)
     before = corrected.read_bytes()
-    jobs = plan_jobs([scans], out, 1, ["uncertainty"])
-    assert [one.status for one in predict_cases(mapping, jobs)] == ["done"] * 3
+    jobs, path = plan_jobs([scans], out, 1, ["uncertainty"]), manifest_path(out, None)
+    outcomes = list(predict_cases(mapping, jobs))
+    assert [(one.status, one.only_maps) for one in outcomes] == [("done", True)] * 3
+    # Only of the first it is known who made the labels.
+    other = Predictor(replace(octants, source="other"), **options)
+    write_manifest(path, other, [replace(outcomes[0], only_maps=False)])
+    write_manifest(path, mapping, outcomes)
+    entries = json.loads(path.read_text())["cases"]
+    assert entries["case0"]["models"][0]["file"] == "other"
+    assert "models" not in entries["case1"]
+    assert entries["case0"]["maps"]["models"][0]["file"] == octants.source
     assert len(list((out / "uncertainty").iterdir())) == 3
     assert corrected.read_bytes() == before
     assert [one.status for one in predict_cases(mapping, jobs)] == ["skipped"] * 3

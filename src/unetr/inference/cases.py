@@ -44,6 +44,7 @@ class Outcome:
         seconds: Spent per step where it was predicted.
         error: One line where it failed.
         is_input: Whether the scan is to blame, not this program or the machine.
+        only_maps: Whether labels were there and stayed.
     """
 
     job: Job
@@ -51,6 +52,7 @@ class Outcome:
     seconds: dict[str, float] = field(default_factory=dict)
     error: str = ""
     is_input: bool = False
+    only_maps: bool = False
 
 
 def plan_jobs(
@@ -148,7 +150,7 @@ def predict_cases(
         ThreadPoolExecutor(1, "write") as writer,
     ):
         coming: Future[Timed] | None = None
-        writing: tuple[Job, Future[dict[str, float]]] | None = None
+        writing: tuple[Job, Future[Outcome]] | None = None
         try:
             for job, following in zip_longest(todo, todo[1:]):
                 current, coming = coming or reader.submit(_read, job.case, predictor), None
@@ -196,7 +198,7 @@ def _read(case: Case, predictor: Predictor) -> Timed:
     return volume, clock.seconds
 
 
-def _make_room(coming: Future[Timed] | None, writing: Future[dict[str, float]] | None) -> None:
+def _make_room(coming: Future[Timed] | None, writing: Future[Outcome] | None) -> None:
     """Waits until a prediction is written, and a scan that is read ahead can be let go of."""
     if writing:
         wait([writing])
@@ -228,16 +230,16 @@ def _write(
     predictor: Predictor,
     overwrite: bool,
     seconds: dict[str, float],
-) -> dict[str, float]:
-    clock = Clock()
+) -> Outcome:
+    clock, only_maps = Clock(), not overwrite and job.output.exists()
     write_prediction(output_paths(job.output), prediction, predictor.plan, overwrite)
     clock.step("write")
-    return seconds | clock.seconds
+    return Outcome(job, "done", seconds | clock.seconds, only_maps=only_maps)
 
 
-def _written(job: Job, writing: Future[dict[str, float]]) -> Outcome:
+def _written(job: Job, writing: Future[Outcome]) -> Outcome:
     try:
-        return Outcome(job, "done", writing.result())
+        return writing.result()
     except Exception as error:
         return _failed(job, error)
 

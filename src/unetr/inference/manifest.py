@@ -39,7 +39,10 @@ def write_manifest(path: Path, predictor: Predictor, outcomes: Iterable[Outcome]
     cases = _earlier(path)
     for outcome in outcomes:
         name = outcome.job.case.name
-        if outcome.status != "skipped":
+        if outcome.only_maps:
+            # Who made the labels is still said; nobody knows where no record was.
+            cases[name] = {**_case(outcome), **cases.get(name, {}), "maps": _computed_by(predictor)}
+        elif outcome.status != "skipped":
             cases[name] = {**_case(outcome), **_computed_by(predictor)}
         elif name not in cases:
             cases[name] = _case(outcome)
