@@ -11,7 +11,7 @@ import pytest
 
 from unetr.errors import InputError, TooLittleMemoryError
 from unetr.files import check_writable
-from unetr.inference import cases, engines
+from unetr.inference import cases, openvino_engine
 from unetr.inference.cases import plan_jobs, predict_cases, shard
 from unetr.inference.manifest import made_by_others, manifest_path, write_manifest
 from unetr.inference.outputs import output_paths
@@ -255,8 +255,8 @@ def test_a_network_that_cannot_run_is_no_scans_fault(tmp_path, scans, octants, m
     def refused(*_):
         raise RuntimeError("what OpenVINO says")
 
-    monkeypatch.setattr(engines, "_compile", refused)
-    monkeypatch.setattr(engines, "converted_openvino", lambda _: Path("octants.xml"))
+    monkeypatch.setattr(openvino_engine, "_compile", refused)
+    monkeypatch.setattr(openvino_engine, "converted_openvino", lambda _: Path("octants.xml"))
     predictor = Predictor(octants, engine="openvino", device="cpu")
     with pytest.raises(InputError, match=r"\(what OpenVINO says\); export it again"):
         list(predict_cases(predictor, plan_jobs([scans], tmp_path / "out", 1)))

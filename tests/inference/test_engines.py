@@ -1,6 +1,8 @@
 """Every engine computes what torch computes; a wrong choice is told in one line."""
 
 import functools
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -9,10 +11,11 @@ from torch import nn
 from unetr.checkpoint.model import Model
 from unetr.data.plan import Label, Normalisation, Plan, Region
 from unetr.errors import InputError
-from unetr.inference import convert, engines
+from unetr.inference import convert, engines, onnx_engine, openvino_engine
 from unetr.inference.device import find_device
 from unetr.inference.engines import make_engine
 from unetr.inference.ensemble import averaged, mirrorings
+from unetr.model.compiled_norm import has_compiler
 
 
 class Small(nn.Module):
@@ -62,7 +65,7 @@ def conversions(tmp_path_factory):
 def _own_cache(conversions, monkeypatch):
     folder, onnx = conversions
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
-    monkeypatch.setattr(engines, "converted_onnx", lambda _: onnx("small"))
+    monkeypatch.setattr(onnx_engine, "converted_onnx", lambda _: onnx("small"))
 
 
 @pytest.mark.parametrize("name", ["torch", "openvino", "onnx"])
@@ -105,9 +108,9 @@ def test_openvino_computes_in_what_it_says(precision, model, monkeypatch):
             make_engine(model, "openvino", precision, "cpu")
         return
     compiled = []
-    compile_ = engines._compile
+    compile_ = openvino_engine._compile
     monkeypatch.setattr(
-        engines, "_compile", lambda *given: compiled.append(compile_(*given)) or compiled[0]
+        openvino_engine, "_compile", lambda *given: compiled.append(compile_(*given)) or compiled[0]
     )
     engine = make_engine(model, "openvino", precision, "cpu")
     engine.ready()
@@ -149,10 +152,54 @@ def test_torch_fp32_takes_no_shorter_type_for_it(model, monkeypatch):
         torch.backends.mkldnn.matmul.fp32_precision = before
 
 
+@pytest.mark.skipif(not has_compiler(), reason="no C++ compiler")
+def test_torch_compiles_unetr():
+    """To the same scores, in one piece and without compiling for another number of windows. In a
+    process without the checks of types that tests run under, which torch cannot read."""
+    done = subprocess.run([sys.executable, "-c", COMPILED], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+COMPILED = """
+import torch
+from unetr import UNETR
+from unetr.checkpoint import Model
+from unetr.data.plan import Label, Normalisation, Plan
+from unetr.inference.engines import make_engine
+
+labels = tuple(Label(id=i, name=str(i)) for i in range(3))
+plan = Plan(channels=("a", "b"), labels=labels, spacing_mm=(1, 1, 1), patch_voxels=(8, 8, 4),
+            normalisation=(Normalisation(kind="zscore"),) * 2)
+model = Model(UNETR(2, 3, (8, 8, 4), (4, 4, 4), 4, 16, 32, 2, 3, (1, 2), stem=True).eval(), plan)
+x = torch.randn(3, 2, 8, 8, 4)
+for precision, close in (("fp32", 1e-4), ("bf16", 0.05)):
+    expected = make_engine(model, "torch", precision, "cpu").forward(x)
+    engine = make_engine(model, "torch-compile", precision, "cpu")
+    assert (engine.name, engine.precision) == ("torch-compile", precision)
+    engine.ready()
+    with torch.compiler.set_stance("fail_on_recompile"):
+        torch.testing.assert_close(engine.forward(x), expected, rtol=0, atol=close)
+assert not torch._dynamo.utils.counters["graph_break"]
+"""
+
+
+def test_without_a_compiler_another_engine_is_named(model, monkeypatch):
+    def failing(network, **_):
+        def run(x):
+            raise RuntimeError("no compiler\nand more")
+
+        return run
+
+    monkeypatch.setattr(torch, "compile", failing)
+    engine = make_engine(model, "torch-compile", "fp32", "cpu")
+    with pytest.raises(InputError, match=r"cannot compile it \(no compiler\); use --engine torch"):
+        engine.ready()
+
+
 def test_onnx_holds_fp32_alone(model):
     import onnx
 
-    proto = onnx.load_from_string(engines.converted_onnx(model))
+    proto = onnx.load_from_string(onnx_engine.converted_onnx(model))
     kinds = {onnx.TensorProto.DataType.Name(one.data_type) for one in proto.graph.initializer}
     assert "FLOAT" in kinds
     assert not kinds & {"FLOAT16", "BFLOAT16"}
@@ -217,7 +264,7 @@ def test_mirrorings_may_not_overwrite_each_other(name, model):
 
 
 def test_under_torchrun_an_accelerator_without_a_number_is_the_processs_own(monkeypatch):
-    monkeypatch.setattr(engines.torch, "empty", lambda *_, **__: None)
+    monkeypatch.setattr(torch, "empty", lambda *_, **__: None)
     assert find_device("cuda") == torch.device("cuda")
     monkeypatch.setenv("LOCAL_RANK", "3")
     assert find_device("cuda") == torch.device("cuda", 3)

@@ -25,6 +25,7 @@ class EngineChoice(StrEnum):
 
     auto = "auto"
     torch = "torch"
+    torch_compile = "torch-compile"
     openvino = "openvino"
     onnx = "onnx"
 

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from itertools import combinations
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from unetr.inference.uncertainty import entropy
+from unetr.inference.window import Activation
 
 Forward = Callable[[Tensor], Tensor]
 
@@ -19,7 +19,7 @@ def mirrorings(axes: Sequence[int]) -> list[tuple[int, ...]]:
 
 def averaged(
     forwards: Sequence[Forward],
-    activation: Literal["softmax", "sigmoid"],
+    activation: Activation,
     mirrors: Sequence[tuple[int, ...]] = ((),),
     with_entropy: bool = False,
 ) -> Forward:
@@ -52,7 +52,7 @@ def averaged(
 def _one(
     forward: Forward,
     windows: Tensor,
-    activation: Literal["softmax", "sigmoid"],
+    activation: Activation,
     axes: tuple[int, ...],
     with_entropy: bool,
 ) -> Tensor:

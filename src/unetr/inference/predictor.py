@@ -3,7 +3,6 @@
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 import torch
@@ -18,7 +17,8 @@ from unetr.inference import memory
 from unetr.inference.attention import rollout
 from unetr.inference.body import inside, outside_scores
 from unetr.inference.clock import Clock
-from unetr.inference.engines import EngineName, Precision, make_engine, needs_processor
+from unetr.inference.engine import EngineName, Precision
+from unetr.inference.engines import make_engine, needs_processor
 from unetr.inference.ensemble import Forward, Halving, averaged, mirrorings
 from unetr.inference.exported import Exported
 from unetr.inference.members import shared_plan
@@ -26,7 +26,7 @@ from unetr.inference.postprocess import postprocess
 from unetr.inference.prediction import Prediction
 from unetr.inference.ranks import processes_here
 from unetr.inference.uncertainty import entropy
-from unetr.inference.window import Blend, sliding_slabs
+from unetr.inference.window import Activation, Blend, sliding_slabs
 from unetr.machine import free_gb, resident_gb
 
 OnWindow = Callable[[int, int], None]
@@ -76,8 +76,8 @@ class Predictor:
         self.max_memory_gb = max_memory_gb
         if device == "auto" and any(needs_processor(one, engine) for one in members):
             device = "cpu"
-        share = self.spare_gb() / len(members)
-        self.engines = [make_engine(one, engine, precision, device, share) for one in members]
+        spare = self.spare_gb() / len(members)
+        self.engines = [make_engine(one, engine, precision, device, spare) for one in members]
         if max_memory_gb is not None:
             self.ready()  # only then can be told how much is left
         self.engine, self.device = self.engines[0], self.engines[0].device
@@ -91,8 +91,7 @@ class Predictor:
         self.mirrors = mirrorings(self.plan.mirror_axes if tta else ())
         if tta and not self.plan.mirror_axes:
             warnings.warn("the plan allows no mirroring, so tta changes nothing", stacklevel=2)
-        regions = bool(self.plan.regions)
-        self.activation: Literal["softmax", "sigmoid"] = "sigmoid" if regions else "softmax"
+        self.activation: Activation = "sigmoid" if self.plan.regions else "softmax"
         self.views = len(members) * len(self.mirrors)
         forward = averaged(
             [one.forward for one in self.engines],
@@ -117,7 +116,7 @@ class Predictor:
 
         Raises:
             InputError: channels that are not the plan's, a scan that cannot fit in memory, or at
-                the first call a network that OpenVINO cannot load.
+                the first call a network that its engine cannot load.
         """
         clock = Clock()
         placement = place(self.plan, volume)
@@ -170,7 +169,7 @@ class Predictor:
                 maps.append(torch.cat([whole, shared]).cpu())
             restorer.push(scores.cpu())
             clock.step("restore")
-        self._warm = self.engine.name != "torch"
+        self._warm = not self.engine.in_torch
         restored = restorer.finish()
         labels, probabilities = restored.labels, restored.probabilities
         clock.step("restore")
@@ -235,7 +234,7 @@ class Predictor:
         # torch computes one network after the other; OpenVINO and ONNX Runtime keep what each once
         # took.
         new = 0.0 if self._warm else sum(windows)
-        taken = max(windows) if self.engine.name == "torch" else new
+        taken = max(windows) if self.engine.in_torch else new
         if self._attention is not None:
             taken += self._attention.batch * max(memory.attention_gb(one) for one in headers)
         return taken
@@ -251,7 +250,7 @@ class Predictor:
         return ", ".join(dict.fromkeys(one.precision for one in self.engines))
 
     def ready(self) -> None:
-        """Waits for networks that are still being prepared.
+        """Prepares networks, or waits for those that are still being prepared.
 
         Raises:
             InputError: one that cannot be.

@@ -1,13 +1,13 @@
 """How sure the network is of each voxel, in nats."""
 
-from typing import Literal
-
 from jaxtyping import Float
 from torch import Tensor
 
+from unetr.inference.window import Activation
+
 
 def entropy(
-    scores: Float[Tensor, "classes *grid"], activation: Literal["softmax", "sigmoid"]
+    scores: Float[Tensor, "classes *grid"], activation: Activation
 ) -> Float[Tensor, "*grid"]:
     """Entropy of the predicted distribution: 0 where it is sure, log(classes) where it knows
     nothing. For overlapping regions the mean of their binary entropies, at most log(2).

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 Forward = Callable[[Tensor], Tensor]
-Activation = Literal["softmax", "sigmoid"] | None
+Activation = Literal["softmax", "sigmoid"]
 Blend = Literal["gaussian", "constant"]
 
 # MONAI's numbers: the width of the Gaussian in patches, and the least weight of a voxel.
@@ -29,7 +29,7 @@ def sliding_window(
     overlap: float = 0.5,
     blend: Blend = "gaussian",
     *,
-    activation: Activation,
+    activation: Activation | None,
     batch: int = 1,
     device: torch.device | str = "cpu",
 ) -> Float[Tensor, "classes X Y Z"]:
@@ -47,7 +47,7 @@ def sliding_slabs(
     overlap: float = 0.5,
     blend: Blend = "gaussian",
     *,
-    activation: Activation,
+    activation: Activation | None,
     batch: int = 1,
     device: torch.device | str = "cpu",
     accumulate_on: torch.device | str | None = None,
@@ -214,7 +214,7 @@ def _padded(x: Tensor, patch: Sequence[int], before: Sequence[int]) -> Tensor:
     return F.pad(x, sides[::-1])
 
 
-def _activate(logits: Tensor, activation: Activation) -> Tensor:
+def _activate(logits: Tensor, activation: Activation | None) -> Tensor:
     """Scores in float32 whatever the network computed in."""
     if activation == "softmax":
         return logits.float().softmax(dim=1)
