@@ -79,6 +79,19 @@ def test_where_compilation_fails_there_are_pieces(monkeypatch):
 
 
 @needs_compiler
+@pytest.mark.parametrize("kind", ["alone", "plain", "both"])
+def test_what_was_compiled_before_is_not_compiled_again(kind, monkeypatch):
+    """In the step, where a failure would end the run."""
+    monkeypatch.setattr(compiled_norm, "_LEAST", 100)
+    shape = torch.Size((1, 3, 4, 5, 6))
+    x, other, grad = (torch.randn(shape) for _ in range(3))
+    other = None if kind == "alone" else other.requires_grad_()
+    assert compiled_norm.pays(x, other, kind == "both")
+    with torch.compiler.set_stance("fail_on_recompile"):
+        activated(x.requires_grad_(), other, kind == "both", compiled=True).backward(grad)
+
+
+@needs_compiler
 def test_at_full_size_in_float32():
     """Where the kernels run in parallel and sum very many numbers."""
     torch.manual_seed(0)

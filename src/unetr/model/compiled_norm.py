@@ -64,12 +64,13 @@ def _doubled(x: Tensor) -> Tensor:
 def _compile(formula: _Formula, shape: torch.Size, dtype: torch.dtype) -> bool:
     """Compiles formula and derivative before they are needed; False where that fails, as on a full
     disk, and the pieces have to do."""
-    rows = torch.zeros(shape[0], shape[2:].numel(), shape[1], dtype=dtype)
+    # Different arrays: kernels compiled for one array given twice are for just that.
+    blank = torch.zeros(3, shape[0], shape[2:].numel(), shape[1], dtype=dtype)
+    grad, *arrays = (each.clone() for each in blank[: 2 if formula is _alone else 3])
     try:
         with _compiling(), torch.no_grad():
-            arrays = [rows] if formula is _alone else [rows, rows]
             out, *moments = _kernel(formula)(*arrays)
-            _kernel(_DERIVATIVES[formula])(rows, out, *arrays[1:], *moments)
+            _kernel(_DERIVATIVES[formula])(grad, out, *arrays[1:], *moments)
     except Exception as error:
         _log.warning("without compiled kernels: %s: %s", type(error).__name__, error)
         return False
