@@ -50,8 +50,21 @@ def crop(kind: str = "nonzero", **changes: Any) -> CropStatistics:
     return CropStatistics(**{**usual, **changes})
 
 
-def label(id: int = 1, name: str = "organ", median_ml: float = 100.0) -> LabelStatistics:
-    return LabelStatistics(id=id, name=name, cases=9, voxel_fraction=0.01, median_ml=median_ml)
+def label(
+    id: int = 1,
+    name: str = "organ",
+    median_ml: float = 100.0,
+    cases: int = 9,
+    least_largest_part: float = 0.5,
+) -> LabelStatistics:
+    return LabelStatistics(
+        id=id,
+        name=name,
+        cases=cases,
+        voxel_fraction=0.01,
+        median_ml=median_ml,
+        least_largest_part=least_largest_part,
+    )
 
 
 def prints(

@@ -115,6 +115,19 @@ def test_spread_over_cases_and_label_volumes(tmp_path: Path) -> None:
     assert five.voxel_fraction == pytest.approx(200 / (64 * 30))
 
 
+def test_the_largest_piece_of_each_label(tmp_path: Path) -> None:
+    """Pieces that touch by a corner are one; the case that has it most in pieces counts."""
+    for name, stray in (("a", 0), ("b", 2), ("c", 1)):
+        label = np.zeros((9, 8, 8), np.uint8)
+        label[:2, :2, :2] = label[2:4, 2:4, 2:4] = 3
+        label[8, 7, :stray] = 3
+        label[5:7, 5, 5] = 4
+        one_case(tmp_path, np.full(label.shape, ord(name), np.float32) + label, label, name)
+    three, four = taken(tmp_path).labels
+    assert three.least_largest_part == pytest.approx(16 / 18)
+    assert four.least_largest_part == 1.0
+
+
 def test_digest_names_the_content(tmp_path: Path) -> None:
     label = np.ones((4, 4, 4), np.uint8)
     image = np.arange(64, dtype=np.float32).reshape(4, 4, 4)

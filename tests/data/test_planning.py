@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from unetr.data.dataset import open_dataset
 from unetr.data.fingerprint import CropStatistics, fingerprint
-from unetr.data.plan import Crop, Normalisation, Plan, Region
+from unetr.data.plan import Crop, Normalisation, Plan, Postprocessing, Region
 from unetr.data.planning import make_plan
 from unetr.data.resolution import choose_patch
 from unetr.errors import InputError
@@ -200,6 +200,7 @@ def test_every_choice_has_a_reason_and_the_plan_survives_json() -> None:
         "normalisation",
         "image_order",
         "mirror_axes",
+        "postprocessing",
     }
     assert all(plan.reasons.values())
     assert Plan.model_validate_json(plan.model_dump_json()) == plan
@@ -251,6 +252,20 @@ REAL: dict[str, dict[str, Any]] = {
 }
 
 
+def test_what_comes_in_one_piece_is_predicted_in_one() -> None:
+    labels = (
+        label(1, "liver", cases=10, least_largest_part=0.995),
+        label(2, "nodes", cases=10, least_largest_part=0.98),
+        label(3, "spleen", cases=9, least_largest_part=1.0),
+    )
+    plan = planned(prints(labels=labels))
+    assert plan.postprocessing == (Postprocessing(label=1, largest_component=True),)
+    assert plan.reasons["postprocessing"].startswith("labels in one piece (99% at least)")
+    plan = planned(prints(labels=labels[1:]))
+    assert plan.postprocessing == ()
+    assert plan.reasons["postprocessing"].startswith("none: no label is in one piece")
+
+
 @pytest.mark.parametrize("name", REAL)
 def test_real_folders(name: str, real_data: Path) -> None:
     dataset = open_dataset(real_data / name)
@@ -258,6 +273,8 @@ def test_real_folders(name: str, real_data: Path) -> None:
     for field, expected in REAL[name].items():
         assert getattr(plan, field) == expected, field
     kinds = {each.kind for each in plan.normalisation}
+    whole = {"hippocampus": 2, "chaos_mr": 4}.get(name, 0)
+    assert len(plan.postprocessing) == whole
     assert kinds == ({"standard"} if name == "spleen_ct_crop" else {"zscore"})
     if name == "brats_2ch":
         # Skull-stripped and z-scored as a whole: the background is constant, but not 0.

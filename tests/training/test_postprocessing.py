@@ -33,6 +33,19 @@ def chosen(prediction, reference, spacing_mm=(1.0, 1.0, 1.0), cases=3):
     return choose_rules(LABELS, [(prediction, reference, spacing_mm)] * cases)
 
 
+def test_a_planned_rule_stays_unless_another_is_better():
+    """Where it changes nothing, or few cases could tell; not where it takes what belongs."""
+    planned = [Postprocessing(label=label.id, largest_component=True) for label in LABELS]
+    rules, gains = choose_rules(LABELS, [case(False)] * 3, planned=planned)
+    assert rules == (planned[0],)  # the second of two nodes would be lost
+    assert gains == {"liver": 0.0}
+    assert choose_rules(LABELS, [case(False)] * 2, planned=planned) == (tuple(planned), {})
+    prediction, reference, spacing_mm = case(False)
+    prediction[4:6, 4:6, 4:6] = 0
+    rules, _ = choose_rules(LABELS, [(prediction, reference, spacing_mm)] * 3, planned=planned)
+    assert rules == (Postprocessing(label=1, largest_component=True, fill_holes=True),)
+
+
 def test_small_pieces_are_dropped_where_true_ones_are_several():
     """Two nodes belong; specks of 8 mm3 and of 64 mm3 do not."""
     _, reference, _ = case(False)

@@ -183,6 +183,10 @@ def _show_plan(plan: "Plan") -> None:
         "image_order": _across(plan.image_order),
         "mirror_axes": axes,
     }
+    if plan.postprocessing:
+        names = {label.id: label.name for label in plan.labels}
+        kept = ", ".join(names[rule.label] for rule in plan.postprocessing)
+        choices["postprocessing"] = f"largest component: {kept}"
     if plan.regions:
         choices["regions"] = "\n".join(region.name for region in plan.regions)
     table = Table("field", "choice", "because", title="Plan", show_lines=True)

@@ -7,10 +7,12 @@ whatever the order of the file's own axes, so that scans of any orientation can 
 import hashlib
 from dataclasses import dataclass
 
+import cc3d
 import nibabel as nib
 import numpy as np
 from jaxtyping import Bool, Integer, Num, Shaped
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from unetr.image import Volume
 
@@ -55,11 +57,16 @@ class ChannelFacts:
 
 @dataclass(frozen=True)
 class LabelFacts:
-    """One structure in one case: how much, and where its centre lies from the scan's (mm)."""
+    """One structure in one case: how much, and where its centre lies from the scan's (mm).
+
+    Attributes:
+        largest_part: Share of its voxels that lie in one connected piece (26 neighbours).
+    """
 
     voxels: int
     volume_ml: float
     centre_mm: Triple
+    largest_part: float
 
 
 @dataclass(frozen=True)
@@ -180,12 +187,32 @@ def _labels(labels: Integer[np.ndarray, "x y z"], spacing: Triple) -> dict[int, 
         centres[:, axis] = (mean - (labels.shape[axis] - 1) / 2) * spacing[axis]
     centre = {int(value): _triple(row) for value, row in zip(here, centres, strict=True)}
     voxel_ml = float(np.prod(spacing)) / 1000
+    parts = _largest_parts(labels)
     # A speck that the coordinate step passed over has no centre worth knowing.
     return {
-        value: LabelFacts(voxels, voxels * voxel_ml, centre.get(value, (0.0, 0.0, 0.0)))
+        value: LabelFacts(
+            voxels,
+            voxels * voxel_ml,
+            centre.get(value, (0.0, 0.0, 0.0)),
+            parts.get(value, 0) / voxels,
+        )
         for value, voxels in counts.items()
         if value != 0
     }
+
+
+def _largest_parts(labels: Integer[np.ndarray, "x y z"]) -> dict[int, int]:
+    """Voxels of the largest connected piece of each label above 0."""
+    if labels.max() > _HIGHEST_COUNTED:
+        return {}  # not class labels
+    found = {}
+    for value, box in enumerate(ndimage.find_objects(labels), 1):
+        if box is not None:
+            mask = np.ascontiguousarray(labels[box] == value)
+            components = cc3d.connected_components(mask, connectivity=26)
+            sizes = cc3d.statistics(components, no_slice_conversion=True)["voxel_counts"]
+            found[value] = int(sizes[1:].max())
+    return found
 
 
 def _box(

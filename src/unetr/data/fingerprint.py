@@ -58,13 +58,18 @@ class ChannelStatistics(_Strict):
 
 
 class LabelStatistics(_Strict):
-    """One structure: cases that have it, share of all voxels, median volume where present."""
+    """One structure: cases that have it, share of all voxels, median volume where present.
+
+    Attributes:
+        least_largest_part: Lowest share of its voxels, over the cases, that lie in one piece.
+    """
 
     id: int
     name: str
     cases: int
     voxel_fraction: float
     median_ml: float
+    least_largest_part: float
 
 
 class CropStatistics(_Strict):
@@ -224,6 +229,7 @@ def _labels(dataset: Dataset, facts: Sequence[CaseFacts]) -> tuple[LabelStatisti
                 cases=len(present),
                 voxel_fraction=sum(found.voxels for found in present) / voxels,
                 median_ml=float(np.median([f.volume_ml for f in present])) if present else 0.0,
+                least_largest_part=min((f.largest_part for f in present), default=0.0),
             )
         )
     return tuple(rows)

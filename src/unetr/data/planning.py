@@ -4,7 +4,7 @@ from unetr.data.cases import Dataset
 from unetr.data.facts import AIR_HU, Triple
 from unetr.data.fingerprint import ChannelStatistics, CropStatistics, Fingerprint
 from unetr.data.mirror import names_a_side
-from unetr.data.plan import Crop, Normalisation, Plan
+from unetr.data.plan import Crop, Normalisation, Plan, Postprocessing
 from unetr.data.resolution import LARGEST_TOKEN, choose_patch, choose_spacing, voxel_budget
 from unetr.errors import InputError
 
@@ -12,6 +12,9 @@ from unetr.errors import InputError
 _MOST_KEPT = 0.85
 _MARGIN_MM = 5.0
 _MUCH_ZERO = 0.25
+# What a structure must be to count as one piece: nearly whole, in cases enough to tell.
+_ONE_PIECE = 0.99
+_ENOUGH_CASES = 10
 
 PAPER_PATCH_VOXELS = 96**3
 
@@ -65,6 +68,7 @@ def make_plan(
     normalisation = tuple(_normalisation(channel) for channel in fingerprint.channels)
     reasons["normalisation"] = _normalisation_reasons(fingerprint.channels, normalisation)
     mirror_axes, reasons["mirror_axes"] = _choose_mirrors(fingerprint)
+    postprocessing, reasons["postprocessing"] = _choose_pieces(dataset, fingerprint)
     reasons["image_order"] = "linear: sharp enough, and it invents no intensities"
     return Plan(
         channels=dataset.channels,
@@ -76,6 +80,7 @@ def make_plan(
         crop=crop,
         normalisation=normalisation,
         mirror_axes=mirror_axes,
+        postprocessing=postprocessing,
         reasons=reasons,
     )
 
@@ -169,3 +174,20 @@ def _choose_mirrors(fingerprint: Fingerprint) -> tuple[tuple[int, ...], str]:
     if sided:
         return (), f"none: '{sided[0]}' names a side, and a flip would exchange the sides"
     return (0,), "left-right: no two labels lie mirrored to each other, none names a side"
+
+
+def _choose_pieces(
+    dataset: Dataset, fingerprint: Fingerprint
+) -> tuple[tuple[Postprocessing, ...], str]:
+    """What comes in one piece in every case is predicted in one piece."""
+    if dataset.regions:
+        return (), "none: regions overlap"
+    whole = [
+        label
+        for label in fingerprint.labels
+        if label.cases >= _ENOUGH_CASES and label.least_largest_part >= _ONE_PIECE
+    ]
+    if not whole:
+        return (), f"none: no label is in one piece in each of {_ENOUGH_CASES} cases or more"
+    rules = tuple(Postprocessing(label=label.id, largest_component=True) for label in whole)
+    return rules, f"labels in one piece ({_ONE_PIECE:.0%} at least) in each of their cases"

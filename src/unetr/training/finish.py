@@ -78,11 +78,17 @@ def _rules(
         done += 1
         watcher.preparing("choosing post-processing", done, len(cases))
 
-    rules, gains = choose_rules(manifest.plan.labels[1:], _pairs(dataset, cases, raw), tell)
+    rules, gains = choose_rules(
+        manifest.plan.labels[1:],
+        _pairs(dataset, cases, raw),
+        tell,
+        manifest.plan.postprocessing,
+    )
     names = {label.id: label.name for label in manifest.plan.labels}
     for rule in rules:
         name = names[rule.label]
-        watcher.say(f"{name}: {_done(rule)} adds {gains[name]:.4f} Dice, so it is done")
+        why = "as planned" if rule in manifest.plan.postprocessing else "so it is done"
+        watcher.say(f"{name}: {_done(rule)} adds {gains.get(name, 0):.4f} Dice, {why}")
     return rules, gains
 
 

@@ -29,14 +29,16 @@ def choose_rules(
     labels: Sequence[Label],
     cases: Iterable[tuple[Labels, Labels, Sequence[float]]],
     tell: Callable[[], None] = lambda: None,
+    planned: Sequence[Postprocessing] = (),
 ) -> tuple[tuple[Postprocessing, ...], dict[str, float]]:
     """Per label, what to remove (all but its largest component, or small ones) and whether to fill
-    its holes; each only where it raises the label's mean Dice.
+    its holes; each only where it raises the label's mean Dice over that with the planned rule.
 
     Args:
         labels: Without the background.
         cases: (prediction, reference, spacing_mm) of validation cases, native label ids.
         tell: Called after each case.
+        planned: Rules that are kept unless others, or none, are better.
 
     Returns:
         The rules, and per label name what its rule adds to its mean Dice.
@@ -56,11 +58,14 @@ def choose_rules(
         tell()
     rules, gains = [], {}
     for label in labels:
+        candidates = _rules(label.id)
+        first = next((candidates.index(rule) for rule in planned if rule.label == label.id), 0)
         if len(dice[label.id]) < _LEAST_CASES:
+            rules += candidates[first : first + 1] if first else []
             continue
         means = [_mean(values) for values in zip(*dice[label.id], strict=True)]
-        if best := _best(means):
-            rules.append(_rules(label.id)[best])
+        if best := _best(means, first):
+            rules.append(candidates[best])
             gains[label.name] = means[best] - means[0]
     return tuple(rules), gains
 
@@ -74,12 +79,12 @@ def _rules(label: int) -> list[Postprocessing]:
     ]
 
 
-def _best(means: Sequence[float]) -> int:
-    """The rule to take, by the mean Dice of each; 0 where none is worth it."""
+def _best(means: Sequence[float], first: int) -> int:
+    """The rule to take, by the mean Dice of each; the first where none is worth it."""
     half = len(_REMOVALS)
     removal = max(range(half), key=means.__getitem__)
-    if means[removal] - means[0] < _LEAST_GAIN:
-        removal = 0
+    if means[removal] - means[first] < _LEAST_GAIN:
+        removal = first
     filled = means[half + removal] - means[removal] >= _LEAST_GAIN
     return removal + half * filled
 
