@@ -93,22 +93,32 @@ def test_a_rotation_by_90_degrees_is_a_quarter_turn(axis):
     assert torch.allclose(image[0], labels.float(), atol=1e-3)
 
 
-@pytest.mark.parametrize("mode", ["bilinear", "nearest"])
-def test_rotation_with_scale_is_monais_inside(mode):
-    """MONAI turns the patch alone, so it is given one with room around; 10 voxels of it."""
+@pytest.mark.parametrize("what", ["image", "labels", "regions"])
+def test_rotation_with_scale_is_monais_inside(what):
+    """MONAI turns the patch alone, so it is given one with room around; 10 voxels of it. It turns
+    labels as masks, of which the largest share decides."""
     case = array_case(size=(40, 40, 40))
-    case.image[:] = np.random.default_rng(0).normal(size=case.image.shape)
+    random = np.random.default_rng(0)
+    case.image[:] = random.normal(size=case.image.shape)
+    case.labels[:] = np.kron(random.integers(0, 5, (10, 10, 10)), np.ones((4, 4, 4)))
+    masks = np.stack([case.labels == k for k in range(5)]).astype(np.float32)
     matrix = 1.2 * rotation(np.array([0.3, -0.2, 0.4]))
     affine = np.eye(4)
     affine[:3, :3] = matrix
-    whole = {"bilinear": case.image, "nearest": case.labels[None].astype(np.float32)}[mode]
-    large = torch.from_numpy(cut(whole, (1, 2, 3), (36, 36, 36)))
-    peer = Affine(affine=affine, mode=mode, padding_mode="zeros", image_only=True)(large)
-    inside = torch.as_tensor(peer)[:, 10:-10, 10:-10, 10:-10]
+    large = torch.from_numpy(cut(case.image if what == "image" else masks, (1, 2, 3), (36, 36, 36)))
+    turn = Affine(affine=affine, mode="bilinear", padding_mode="zeros", image_only=True)
+    peer = torch.as_tensor(turn(large))[:, 10:-10, 10:-10, 10:-10]
+    if what == "regions":
+        case = ArrayCase(case.image, masks.astype(np.uint8), [])
     image, labels = affine_patch(case, (11, 12, 13), SIZE, matrix)
-    own = image if mode == "bilinear" else labels[None].float()
-    assert torch.allclose(own, inside, atol=1e-4)
-    assert float(own.std()) > 0.1
+    if what == "image":
+        assert torch.allclose(image, peer, atol=1e-4)
+    elif what == "labels":
+        assert (labels == peer.argmax(0)).float().mean() > 0.999  # but for ties
+        assert len(labels.unique()) == 5
+    else:
+        assert ((labels == 1) == (peer >= 0.5)).float().mean() > 0.999
+    assert float((image if what == "image" else labels.float()).std()) > 0.1
 
 
 def test_the_grid_is_torchs():
