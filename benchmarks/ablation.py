@@ -4,18 +4,21 @@ Every row is `unetr train` on fold 1 of the data set with one setting changed, s
 validation cases on the scans' own grid. Fold 1 is where choices are made; figures reported for
 `auto` elsewhere come from fold 0, which no choice was made on. Losing rows stay in.
 
-Runs are kept in --out, and finished ones are not done again.
+Runs are kept in --out, and finished ones are not done again. With --at-once N there are always N
+runs beside each other, each on its share of the cores.
 
-    python benchmarks/ablation.py [--data DATASET] [--minutes 10] [--rows NAME ...] [--out FOLDER]
+    python benchmarks/ablation.py [--data DATASET] [--minutes 10] [--rows NAME ...] [--at-once 1]
+        [--out FOLDER]
 """
 
 import argparse
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from accuracy import find_data, train, values_of
+from accuracy import find_data, run_all, told_cores, train, values_of
 from unetr.evaluation.comparison import wilcoxon_p
 from unetr.evaluation.statistics import bootstrap_interval
 
@@ -53,26 +56,36 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=list(ROWS), metavar="NAME")
     parser.add_argument("--out", type=Path, default=Path("ablation"))
+    parser.add_argument("--at-once", type=int, default=1)
     options = parser.parse_args()
     data = find_data(options.data)
-    print(f"{data.name}, fold {FOLD}, {options.minutes:g} minutes a run\n")
-    print("| changed | steps | Dice | HD95 mm | against auto | p |\n|---|---|---|---|---|---|")
-    first = None
-    for name in dict.fromkeys(["auto", *options.rows]):
-        run = options.out / data.name / f"{name.replace(' ', '-')}-{options.minutes:g}"
+    names = list(dict.fromkeys(["auto", *options.rows]))
+    budget = f"{options.minutes:g}" + f"-at-once-{options.at_once}" * (options.at_once > 1)
+    runs = {name: options.out / data.name / f"{name.replace(' ', '-')}-{budget}" for name in names}
+
+    def job(name: str) -> None:
         settings = [word for setting in ROWS[name] for word in ("--set", setting)]
-        train(data, run, settings, FOLD, options.minutes)
-        dice, hd95 = (values_of([run / "validation"], metric)[0] for metric in ("dice", "hd95_mm"))
-        if first is None:
-            first, difference = dice, "| "
-        else:
-            change = np.nanmean(dice - first, axis=1)
-            low, high = bootstrap_interval(change[:, None]) or (0.0, 0.0)
-            difference = (
-                f"{change.mean():+.4f} [{low:+.4f}, {high:+.4f}] | {wilcoxon_p(change):.2g}"
-            )
-        found = f"{np.nanmean(dice):.4f} | {np.nanmean(hd95):.2f}"
-        print(f"| {name} | {steps(run)} | {found} | {difference} |", flush=True)
+        train(data, runs[name], settings, FOLD, options.minutes)
+
+    run_all([partial(job, name) for name in names], options.at_once)
+    each = f"{options.minutes:g} minutes a run on {told_cores(options.at_once)}"
+    print(f"{data.name}, fold {FOLD}, {each}\n")
+    print("| changed | steps | Dice | HD95 mm | against auto | p |\n|---|---|---|---|---|---|")
+    first, _ = values_of([runs["auto"] / "validation"], "dice")
+    for name, run in runs.items():
+        print(row(name, run, first))
+
+
+def row(name: str, run: Path, first: np.ndarray) -> str:
+    """Means, and the paired difference with the first row's Dice."""
+    dice, hd95 = (values_of([run / "validation"], metric)[0] for metric in ("dice", "hd95_mm"))
+    difference = "| "
+    if name != "auto":
+        change = np.nanmean(dice - first, axis=1)
+        low, high = bootstrap_interval(change[:, None]) or (0.0, 0.0)
+        difference = f"{change.mean():+.4f} [{low:+.4f}, {high:+.4f}] | {wilcoxon_p(change):.2g}"
+    found = f"{np.nanmean(dice):.4f} | {np.nanmean(hd95):.2f}"
+    return f"| {name} | {steps(run)} | {found} | {difference} |"
 
 
 def steps(run: Path) -> int:

@@ -3,14 +3,15 @@
 Every row is `unetr train` with the same data, plan, sampling, augmentation and minutes, then
 `unetr predict` of the fold's validation cases with and without mirroring, and `unetr evaluate` on
 the scans' own grid. Cases of all folds are scored together, each by the model that never saw it.
-Nothing is chosen on them: the model is the last one, not the best of several validations, and the
-post-processing that `unetr train` chooses is left out.
+Nothing is chosen on them: the model is the last one, not the best of several validations, and its
+post-processing is the plan's, not what `unetr train` chooses at its end.
 Intervals are bootstrapped over cases; differences are paired, against the first network.
 
 Runs are kept in --out, and what is finished there is not done again: it may be stopped and started.
+With --at-once N there are always N runs beside each other, each on its share of the cores.
 
     python benchmarks/accuracy.py [--data DATASET] [--networks auto dynunet paper] [--folds 0]
-        [--minutes 60] [--out FOLDER]
+        [--minutes 60] [--at-once 1] [--out FOLDER]
 
 DATASET is a folder, or the name of one in the folder that UNETR_TEST_DATA names.
 """
@@ -20,7 +21,12 @@ import csv
 import os
 import subprocess
 import sys
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from queue import SimpleQueue
 
 import numpy as np
 
@@ -50,16 +56,21 @@ def main() -> None:
                         choices=list(NETWORKS))  # fmt: skip
     parser.add_argument("--folds", nargs="+", type=int, default=[0])
     parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--at-once", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("accuracy"))
     options = parser.parse_args()
     data = find_data(options.data)
-    for fold in options.folds:
-        for network in options.networks:
-            run = run_folder(options, data, network, fold)
-            train(data, run, NETWORKS[network], fold, options.minutes)
-            for mirrored in (False, True):
-                score(data, run, mirrored)
-    print(f"{data.name}, {options.minutes:g} minutes a run, folds {options.folds}\n")
+
+    def job(network: str, fold: int) -> None:
+        run = run_folder(options, data, network, fold)
+        train(data, run, NETWORKS[network], fold, options.minutes)
+        for mirrored in (False, True):
+            score(data, run, mirrored)
+
+    run_all([partial(job, network, fold) for fold in options.folds for network in options.networks],
+            options.at_once)  # fmt: skip
+    each = f"{options.minutes:g} minutes a run on {told_cores(options.at_once)}"
+    print(f"{data.name}, {each}, folds {options.folds}\n")
     print("| network | steps | mirrored | n | Dice | HD95 mm | undefined | by structure: Dice "
           f"(HD95 mm) | Dice beside {options.networks[0]} | p |\n" + "|---" * 10 + "|")  # fmt: skip
     for network in options.networks:
@@ -73,6 +84,41 @@ def find_data(name: str) -> Path:
         if data.is_dir():
             return data
     sys.exit(f"{name}: no such data set; give --data or set UNETR_TEST_DATA")
+
+
+def run_all(jobs: Iterable[Callable[[], None]], at_once: int) -> None:
+    """So many jobs at a time, each with what it starts on an equal part of the cores."""
+    free: SimpleQueue[list[int]] = SimpleQueue()
+    for cores in shares(at_once):
+        free.put(cores)
+
+    def on_free_cores(job: Callable[[], None]) -> None:
+        cores = free.get()
+        if at_once > 1:  # of this thread, and of processes that it starts
+            os.sched_setaffinity(threading.get_native_id(), cores)
+        try:
+            job()
+        finally:
+            free.put(cores)
+
+    with ThreadPoolExecutor(at_once) as threads:
+        list(threads.map(on_free_cores, jobs))
+
+
+def shares(at_once: int) -> list[list[int]]:
+    """The cores of each run."""
+    cores = sorted(os.sched_getaffinity(0)) if at_once > 1 else list(range(os.cpu_count() or 1))
+    each = len(cores) // max(at_once, 1)
+    if each < 1:
+        sys.exit(f"--at-once {at_once}: give 1 to {len(cores)}, the number of cores")
+    return [cores[k * each : (k + 1) * each] for k in range(at_once)]
+
+
+def told_cores(at_once: int) -> str:
+    """Of each run."""
+    each = len(shares(at_once)[0])
+    beside = f", {at_once} runs beside each other" if at_once > 1 else ""
+    return f"{each} core{'s' * (each > 1)}{beside}"
 
 
 def train(data: Path, run: Path, words: list[str], fold: int, minutes: float) -> None:
@@ -92,7 +138,8 @@ def score(data: Path, run: Path, mirrored: bool) -> None:
     if (scores / "cases.csv").exists():
         return
     model, unprocessed = load_model(run), run / "unprocessed.safetensors"
-    model.plan = model.plan.model_copy(update={"postprocessing": ()})
+    planned = read_manifest(run).plan.postprocessing
+    model.plan = model.plan.model_copy(update={"postprocessing": planned})
     save_model(unprocessed, model)
     unseen = set(model.provenance["validation"])
     cases = [case for case in open_dataset(data).cases if case.name in unseen]
@@ -151,12 +198,17 @@ def values_of(folders: list[Path], metric: str) -> tuple[np.ndarray, list[str]]:
 
 
 def run_folder(options: argparse.Namespace, data: Path, network: str, fold: int) -> Path:
-    return options.out / data.name / f"{network}-{options.minutes:g}" / f"fold_{fold}"
+    budget = f"{options.minutes:g}" + f"-at-once-{options.at_once}" * (options.at_once > 1)
+    return options.out / data.name / f"{network}-{budget}" / f"fold_{fold}"
 
 
 def unetr(words: list[str]) -> None:
-    """The command, as a user types it."""
-    done = subprocess.run([str(Path(sys.executable).parent / "unetr"), "--quiet", *words])
+    """The command, as a user types it, on the cores of this thread."""
+    environment = dict(os.environ)
+    if sys.platform == "linux":
+        environment["OMP_NUM_THREADS"] = str(len(os.sched_getaffinity(threading.get_native_id())))
+    command = [str(Path(sys.executable).parent / "unetr"), "--quiet", *words]
+    done = subprocess.run(command, env=environment)
     if done.returncode:
         sys.exit(f"failed: unetr {' '.join(words)}")
 

@@ -2,14 +2,14 @@
 
 ViT-B/16 (width 768, 12 blocks) in float32, one sample, ours and MONAI's in turn, each in a process
 of its own. Counted is what the process held at most above what it held before the network was
-built: weights, gradients and activations. MONAI's runs are stopped when they exceed the limit.
+built: weights, gradients and activations; and the seconds of one pass. MONAI's runs are stopped
+when they exceed the limit.
 
     python benchmarks/attention_memory.py [--tokens 216 1728 4096 13824] [--limit-gb 20]
 """
 
 import argparse
 import os
-import resource
 import subprocess
 import sys
 import threading
@@ -17,12 +17,14 @@ import time
 
 import psutil
 
+from sides import peak_gb
+
 SIDES = {216: (6, 6, 6), 1728: (12, 12, 12), 4096: (16, 16, 16), 13824: (24, 24, 24)}
 PATCH = 16
 
 
-def ours(tokens: int) -> float:
-    """Peak GB above the start."""
+def ours(tokens: int) -> tuple[float, float]:
+    """Peak GB above the start, and seconds."""
     import torch
 
     from unetr.model.transformer import Transformer
@@ -33,13 +35,14 @@ def ours(tokens: int) -> float:
         1, sides, (PATCH,) * 3, hidden_size=768, mlp_dim=3072, num_heads=12, num_layers=12
     )
     x = torch.randn(1, 1, *(PATCH * n for n in sides))
+    began = time.perf_counter()
     outputs = network(x, (3, 6, 9))
     torch.stack([z.mean() for z in outputs]).sum().backward()
-    return peak_gb() - before
+    return peak_gb() - before, time.perf_counter() - began
 
 
-def monai(tokens: int) -> float:
-    """Peak GB above the start."""
+def monai(tokens: int) -> tuple[float, float]:
+    """Peak GB above the start, and seconds."""
     import torch
     from monai.networks.nets import ViT
 
@@ -47,9 +50,11 @@ def monai(tokens: int) -> float:
     before = held_gb()
     size = tuple(PATCH * n for n in sides)
     network = ViT(1, size, (PATCH,) * 3, hidden_size=768, mlp_dim=3072, num_heads=12)
-    last, hidden = network(torch.randn(1, 1, *size))
+    x = torch.randn(1, 1, *size)
+    began = time.perf_counter()
+    last, hidden = network(x)
     torch.stack([z.mean() for z in (hidden[3], hidden[6], hidden[9], last)]).sum().backward()
-    return peak_gb() - before
+    return peak_gb() - before, time.perf_counter() - began
 
 
 def held_gb() -> float:
@@ -57,20 +62,16 @@ def held_gb() -> float:
     return float(psutil.Process().memory_info().rss) / 1e9
 
 
-def peak_gb() -> float:
-    """What it held at most."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
-
-
 def measure(name: str, tokens: int, limit_gb: float) -> tuple[float | None, float]:
     """Peak GB, None where it went beyond the limit, and the seconds it took."""
-    began = time.perf_counter()
     command = [sys.executable, __file__, "--run", name, "--tokens", str(tokens)]
     child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     threading.Thread(target=stop_beyond, args=(child, limit_gb), daemon=True).start()
     told, _ = child.communicate()
-    seconds = time.perf_counter() - began
-    return (float(told.split()[-1]) if child.returncode == 0 else None), seconds
+    if child.returncode:
+        return None, 0.0
+    peak, seconds = map(float, told.split()[-2:])
+    return peak, seconds
 
 
 def stop_beyond(child: "subprocess.Popen[str]", limit_gb: float) -> None:
@@ -95,7 +96,7 @@ def main() -> None:
     parser.add_argument("--run", choices=["ours", "monai"])
     arguments = parser.parse_args()
     if arguments.run:
-        print({"ours": ours, "monai": monai}[arguments.run](arguments.tokens[0]))
+        print(*{"ours": ours, "monai": monai}[arguments.run](arguments.tokens[0]))
         return
     from monai import __version__ as monai_version
     from torch import __version__ as torch_version

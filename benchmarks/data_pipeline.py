@@ -3,8 +3,9 @@
 The loop's own network and optimiser step on one batch that is ready (`ready`), on batches from the
 loop's worker thread (`unetr`), and on batches from MONAI's CacheDataset and its DataLoader with one
 worker process (`MONAI`), in turn. The data's share is what a step takes longer than on the ready
-batch; waiting is the part of it that the network stood still for. Cases, sampling and augmentation
-are those of `augmentation.py`.
+batch; waiting is the part of it that the network stood still for. The second table is of the two
+pipelines alone, without a network beside them. Cases, sampling and augmentation are those of
+`augmentation.py`.
 
     python benchmarks/data_pipeline.py [--sizes btcv hippocampus] [--rounds 3] [--steps 10]
 """
@@ -27,12 +28,15 @@ from training_step import BATCH, CLASSES, RECIPES, our_learner, patches
 from unetr.training.batches import Batch, Batches
 from unetr.training.recipe import load_recipe
 
+SIZES = ("btcv", "hippocampus")
 CASES = 8
 # MONAI's loader prepares nothing ahead across epochs, and real data sets have longer ones.
 TIMES = 50
 # Batches that both sides prepare ahead, and how long that takes at most.
 AHEAD = 2
 SETTLED_S = 3.0
+# Of a pipeline alone.
+ALONE_S = 5.0
 Take = Callable[[], Batch]
 
 
@@ -59,8 +63,20 @@ def monai_batches(cases: list[Any], size: str, recipe: Any) -> Iterator[Batch]:
             yield Batch(x, y[:, 0], ("case",) * batch)
 
 
-def compare(size: str, precision: str, rounds: int, steps: int) -> None:
-    """Three rows of the table."""
+def alone(take: Take, batch: int) -> float:
+    """Samples a second of a pipeline that nothing runs beside."""
+    time.sleep(SETTLED_S)
+    for _ in range(AHEAD):
+        take()
+    taken, began = 0, time.perf_counter()
+    while time.perf_counter() - began < ALONE_S:
+        take()
+        taken += 1
+    return taken * batch / (time.perf_counter() - began)
+
+
+def compare(size: str, precision: str, rounds: int, steps: int) -> str:
+    """Prints three rows of the first table; the row of the second."""
     recipe = load_recipe(RECIPES[size])
     learner, rate = our_learner(size, precision)
     batch, patch = BATCH[size][0], BATCH[size][2:]
@@ -92,19 +108,22 @@ def compare(size: str, precision: str, rounds: int, steps: int) -> None:
         }  # fmt: skip
         # The first round of each warms up.
         found = [{name: timed(take) for name, take in sides.items()} for _ in range(rounds + 1)][1:]
-    alone = statistics.median(row["ready"][0] for row in found)
+        pairs = [(alone(ours.take, batch), alone(sides["MONAI"], batch)) for _ in range(rounds)]
+    own, peer = map(statistics.median, zip(*pairs, strict=True))
+    on_ready = statistics.median(row["ready"][0] for row in found)
     for name in sides:
         seconds, waited = (statistics.median(row[name][k] for row in found) for k in (0, 1))
         print(
             f"| {size} | {precision} | {name} | {seconds:.3f} | {batch / seconds:.1f} | "
-            f"{100 * (seconds - alone) / seconds:.0f} % | {100 * waited / seconds:.0f} % |",
+            f"{100 * (seconds - on_ready) / seconds:.0f} % | {100 * waited / seconds:.0f} % |",
             flush=True,
         )
+    return f"| {size} | {own:.1f} | {peer:.1f} | {own / peer:.1f} |"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--sizes", nargs="+", default=list(BATCH), choices=list(BATCH))
+    parser.add_argument("--sizes", nargs="+", default=SIZES, choices=SIZES)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=10)
     arguments = parser.parse_args()
@@ -113,8 +132,9 @@ def main() -> None:
     print(f"torch {torch.__version__}, MONAI {monai_version}, {threads}\n")
     print("| size | precision | batches | s a step | samples/s | the data's share | waiting |")
     print("|---|---|---|---|---|---|---|")
-    for size in arguments.sizes:
-        compare(size, precision, arguments.rounds, arguments.steps)
+    rows = [compare(size, precision, arguments.rounds, arguments.steps) for size in arguments.sizes]
+    print("\n| size, alone | unetr samples/s | MONAI samples/s | ratio |\n|---|---|---|---|")
+    print(*rows, sep="\n")
 
 
 if __name__ == "__main__":

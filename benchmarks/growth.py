@@ -5,7 +5,7 @@ Scans of 512 x 512 voxels (0.8 mm) and 125 to 1000 planes (1.0 mm), a body in ai
 of the windows should be the same for each of them; the peak may grow by what the scan itself and
 its labels take, not by class scores.
 
-![Time and memory over the length of the scan](growth.png)
+![Time over windows, memory over the length of the scan](growth.png)
 
     python benchmarks/growth.py [--planes 125 250 500 1000] [--max-memory GB]
 """
@@ -43,19 +43,19 @@ def main() -> None:
         starts = window_starts((227, 167, planes // 2), (96, 96, 96), 0.5)
         windows = math.prod(map(len, starts))
         scan = 512 * 512 * planes * 4 / 1e9
-        rows.append((planes, seconds, spent, peak, scan))
+        rows.append((planes, windows, seconds, spent, peak, scan))
         print(f"| {planes} | {scan:.2f} | {windows} | {seconds:.0f} | {spent:.0f} "
               f"| {1000 * spent / windows:.0f} | {peak:.2f} |", flush=True)  # fmt: skip
     draw(rows)
 
 
-def draw(rows: list[tuple[int, float, float, float, float]]) -> None:
-    """Time and memory over the number of planes."""
-    planes, seconds, spent, peak, scan = zip(*rows, strict=True)
+def draw(rows: list[tuple[int, int, float, float, float, float]]) -> None:
+    """Time over the number of windows, memory over that of planes."""
+    planes, windows, seconds, spent, peak, scan = zip(*rows, strict=True)
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(8, 3), layout="constrained")
-    left.plot(planes, seconds, "o-", label="from file to file")
-    left.plot(planes, spent, "s--", label="windows")
-    left.set(xlabel="planes of 512 x 512", ylabel="seconds", xlim=(0, None), ylim=(0, None))
+    left.plot(windows, seconds, "o-", label="from file to file")
+    left.plot(windows, spent, "s--", label="windows")
+    left.set(xlabel="windows of 96 x 96 x 96", ylabel="seconds", xlim=(0, None), ylim=(0, None))
     right.plot(planes, peak, "o-", label="peak memory")
     right.plot(planes, scan, "s--", label="the scan in float32")
     right.set(xlabel="planes of 512 x 512", ylabel="GB", xlim=(0, None), ylim=(0, None))

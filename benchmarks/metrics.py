@@ -32,6 +32,8 @@ import numpy as np
 import psutil
 from scipy import ndimage
 
+from sides import peak_gb
+
 SPACING_MM = (0.8, 0.8, 2.5)
 TOLERANCE_MM = 2.0
 FULL_MM = np.array((512, 512, 160)) * SPACING_MM
@@ -126,12 +128,6 @@ def measured(name: str, volumes: Path) -> dict[str, Any]:
     values = run(prediction, reference)
     seconds, cpu = time.perf_counter() - began, time.process_time() - began_cpu
     return {"seconds": seconds, "cpu": cpu, "gb": peak_gb() - before / 1e9, "values": values}
-
-
-def peak_gb() -> float:
-    """The most that this process has held since its start or the last reset."""
-    status = Path("/proc/self/status").read_text()
-    return float(status.split("VmHWM:")[1].split()[0]) * 1024 / 1e9
 
 
 def ours(prediction: Any, reference: Any) -> dict[str, dict[str, float | None]]:

@@ -25,8 +25,8 @@ FOLDER = Path(__file__).parent
 PAGE = FOLDER.parent / "docs" / "benchmarks.md"
 # In the order of the page.
 SCRIPTS = (
-    "parity", "attention_memory", "forward", "training_step", "training_memory", "augmentation",
-    "data_pipeline", "loop_speed", "recipes", "predict", "predict_large", "growth",
+    "parity", "attention_memory", "forward", "training_step", "step_profile", "training_memory",
+    "augmentation", "data_pipeline", "loop_speed", "recipes", "predict", "predict_large", "growth",
     "restore_memory", "round_trip", "metrics", "startup", "orientations", "uncertainty",
     "kill_resume",
 )  # fmt: skip

@@ -9,12 +9,13 @@ import argparse
 import json
 import math
 import os
-import resource
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+
+from sides import peak_gb
 
 ORGANS = (
     "spleen", "right kidney", "left kidney", "gallbladder", "oesophagus", "liver", "stomach",
@@ -78,7 +79,7 @@ def one(recipe: str, dataset: str, folder: str) -> None:
     words = ["train", dataset, "-o", folder, "--recipe", recipe, "--max-steps", "2"]
     app([*words, "--set", "training.batch=1", "--set", "training.log_steps=1"],
         standalone_mode=False)  # fmt: skip
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9)
+    print(peak_gb())
 
 
 def parameters(model: Path) -> int:

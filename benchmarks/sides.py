@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 
 class Side:
@@ -47,6 +48,13 @@ class Side:
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._process.wait()
+
+
+def peak_gb() -> float:
+    """The most that this process has held since its start or the last reset; unlike getrusage's
+    not at least what the process that started it has held."""
+    status = Path("/proc/self/status").read_text()
+    return float(status.split("VmHWM:")[1].split()[0]) * 1024 / 1e9
 
 
 def answer(ready: Sequence[float], compute: Callable[[], Sequence[float]]) -> None:

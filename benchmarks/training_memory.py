@@ -1,36 +1,43 @@
 """Peak memory of a training step over patch sizes: what the planner's voxel budget rests on.
 
-Each size runs in a process of its own, so that peaks do not mix. The table ends with the planner's
-estimate: it should lie above the measurement and not far above.
+A step is the loop's own, of the paper's network in float32. Each size runs in a process of its own,
+so that peaks do not mix. The table ends with the planner's estimate: it should lie above the
+measurement and not far above.
+
+    python benchmarks/training_memory.py
 """
 
 import argparse
-import resource
 import subprocess
 import sys
+
+from sides import peak_gb
+from training_step import patches
 
 SIZES = ((64, 1, 14), (96, 1, 14), (96, 2, 14), (96, 1, 60), (112, 1, 14))
 
 
 def measure(side: int, batch: int, outputs: int) -> float:
-    """Peak resident memory in GB of one AdamW step of the paper's network."""
+    """Peak memory in GB."""
     import torch
 
     from unetr import UNETR
+    from unetr.training.batches import Batch
+    from unetr.training.learner import Learner
+    from unetr.training.recipe import load_recipe
 
     network = UNETR(in_channels=1, out_channels=outputs, img_size=side)
-    optimizer = torch.optim.AdamW(network.parameters())
-    for _ in range(2):
-        optimizer.zero_grad()
-        logits = network(torch.randn(batch, 1, side, side, side))
-        target = torch.randint(0, outputs, (batch, side, side, side))
-        torch.nn.functional.cross_entropy(logits, target).backward()
-        optimizer.step()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+    learner = Learner(network, load_recipe("btcv"), torch.device("cpu"), "fp32")
+    learner.expect_many()
+    shape = (batch, 1, side, side, side)
+    for step in (1, 2):
+        learner.gradients([Batch(*patches(shape, outputs), ("a",) * batch)], seed=step)
+        learner.apply(1e-4, step)
+    return peak_gb()
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--one", nargs=3, type=int, help="measure one size, print GB")
     arguments = parser.parse_args()
     if arguments.one:
