@@ -2,10 +2,10 @@
 
 The loop's own network and optimiser step on one batch that is ready (`ready`), on batches from the
 loop's worker thread (`unetr`), and on batches from MONAI's CacheDataset and its DataLoader with one
-worker process (`MONAI`), in turn. The data's share is what a step takes longer than on the ready
-batch; waiting is the part of it that the network stood still for. The second table is of the two
-pipelines alone, without a network beside them. Cases, sampling and augmentation are those of
-`augmentation.py`.
+worker process (`MONAI`), in turn. Waiting is the part of a step that the network stood still for
+its batch. The second table is of the two pipelines alone, without a network beside them: their
+share is what one core takes to prepare a batch, of the step on the ready one. Cases, sampling and
+augmentation are those of `augmentation.py`.
 
     python benchmarks/data_pipeline.py [--sizes btcv hippocampus] [--rounds 3] [--steps 10]
 """
@@ -115,10 +115,11 @@ def compare(size: str, precision: str, rounds: int, steps: int) -> str:
         seconds, waited = (statistics.median(row[name][k] for row in found) for k in (0, 1))
         print(
             f"| {size} | {precision} | {name} | {seconds:.3f} | {batch / seconds:.1f} | "
-            f"{100 * (seconds - on_ready) / seconds:.0f} % | {100 * waited / seconds:.0f} % |",
+            f"{100 * waited / seconds:.0f} % |",
             flush=True,
         )
-    return f"| {size} | {own:.1f} | {peer:.1f} | {own / peer:.1f} |"
+    shares = " | ".join(f"{100 * batch / rate / on_ready:.1f} %" for rate in (own, peer))
+    return f"| {size} | {own:.1f} | {peer:.1f} | {own / peer:.1f} | {shares} |"
 
 
 def main() -> None:
@@ -130,10 +131,11 @@ def main() -> None:
     precision = "bf16" if torch.cpu._is_avx512_bf16_supported() else "fp32"
     threads = f"{torch.get_num_threads()} threads, {os.cpu_count()} cores"
     print(f"torch {torch.__version__}, MONAI {monai_version}, {threads}\n")
-    print("| size | precision | batches | s a step | samples/s | the data's share | waiting |")
-    print("|---|---|---|---|---|---|---|")
+    print("| size | precision | batches | s a step | samples/s | waiting |")
+    print("|---|---|---|---|---|---|")
     rows = [compare(size, precision, arguments.rounds, arguments.steps) for size in arguments.sizes]
-    print("\n| size, alone | unetr samples/s | MONAI samples/s | ratio |\n|---|---|---|---|")
+    print("\n| alone | unetr samples/s | MONAI samples/s | ratio | unetr's share | MONAI's share |")
+    print("|---|---|---|---|---|---|")
     print(*rows, sep="\n")
 
 

@@ -54,7 +54,9 @@ def measure(rounds: int, folder: str) -> None:
     for name in (*PEERS, *ENGINES):
         if name.endswith("bf16") and not has_bf16:
             continue
-        cache = dict.fromkeys(("XDG_CACHE_HOME", "TORCHINDUCTOR_CACHE_DIR"), f"{folder}/{name}")
+        # The compiler is not told of spaces in a path.
+        kept = f"{folder}/{name.replace(' ', '-')}"
+        cache = dict.fromkeys(("XDG_CACHE_HOME", "TORCHINDUCTOR_CACHE_DIR"), kept)
         words = ["--serve", name, folder]
         if name in ENGINES:
             once = Side(__file__, words, THREADS, cache)

@@ -17,13 +17,13 @@ from unetr.training.batches import Batch
 
 # The first whose word is in the operation's name.
 KINDS = {
-    "convolutions": ("convolution", "conv3d", "conv_transpose", "slow_conv"),
-    "matrix products": ("addmm", "aten::mm", "bmm", "linear", "matmul"),
+    "convolutions": ("convolution", "conv3d"),
+    "matrix products": ("addmm", "aten::mm", "bmm", "matmul"),
     "attention": ("attention",),
-    "normalisation and activation, compiled": ("graph_", "CompiledActivated", "inductor"),
+    "normalisation and activation": ("CompiledFxGraph", "Activated", "layer_norm", "gelu", "relu"),
     "loss": ("SoftmaxDiceCE", "softmax", "scatter", "gather", "bincount", "exp_"),
-    "AdamW and clipping": ("adamw", "foreach", "_norm"),
-    "copies and casts": ("copy_", "clone", "contiguous", "aten::to", "cat", "reorder", "fill_"),
+    "AdamW and the gradient's norm": ("adamw", "foreach", "_norm"),
+    "copies and casts": ("copy_", "clone", "contiguous", "_to_copy", "cat", "fill_"),
 }
 
 

@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Shaped
+from jaxtyping import Bool, Float, Float32, Shaped
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -140,24 +140,34 @@ def labels_at(
         shares = F.grid_sample(labels.float()[None], grid, mode="bilinear", align_corners=False)[0]
         return (shares >= 0.5).to(labels.dtype)
     sizes = labels.shape
-    places = [((grid[0, ..., 2 - k] + 1) * n - 1).flatten() / 2 for k, n in enumerate(sizes)]
-    lower = [at.floor().clamp_(0, n - 2) for at, n in zip(places, sizes, strict=True)]
+    places = [(grid[0, ..., 2 - k].flatten() + 1) * (n / 2) - 0.5 for k, n in enumerate(sizes)]
+    lower = [at.long().clamp_(0, n - 2) for at, n in zip(places, sizes, strict=True)]
     strides = (sizes[1] * sizes[2], sizes[2], 1)
-    first = torch.stack([at.long() * step for at, step in zip(lower, strides, strict=True)]).sum(0)
-    flat = labels.flatten()
-    steps = [sum(pair) for pair in product(*((0, step) for step in strides))]
-    around = torch.stack([flat[first + step] for step in steps])
-    found = around[0].clone()
+    first = lower[0] * strides[0] + lower[1] * strides[1] + lower[2]
+    found = labels.flatten()[first]
     # Most voxels have one label all around.
-    mixed = (around != found).any(0).nonzero()[:, 0]
+    mixed = (~_uniform(labels)).flatten()[first].nonzero()[:, 0]
+    steps = [sum(pair) for pair in product(*((0, step) for step in strides))]
+    candidates = torch.stack([labels.flatten()[first[mixed] + step] for step in steps])
     x, y, z = ((at - low)[mixed] for at, low in zip(places, lower, strict=True))
     weights = torch.stack(
         [(1 - x, x)[i] * (1 - y, y)[j] * (1 - z, z)[k] for i, j, k in product((0, 1), repeat=3)]
     )
-    candidates = around[:, mixed]
     shares = torch.stack([(weights * (candidates == one)).sum(0) for one in candidates])
     found[mixed] = candidates.gather(0, shares.argmax(0, keepdim=True))[0]
     return found.reshape(grid.shape[1:4])
+
+
+def _uniform(labels: Shaped[Tensor, "x y z"]) -> Bool[Tensor, "x y z"]:
+    """Whether a voxel has the label of the seven that follow it along the axes."""
+    same = torch.ones_like(labels, dtype=torch.bool)
+    for axis in range(3):
+        # Of lines, then faces, then cubes.
+        n = labels.shape[axis] - 1
+        low, high = (labels.narrow(axis, start, n) for start in (0, 1))
+        follows = same.narrow(axis, 1, n).clone()
+        same.narrow(axis, 0, n).logical_and_(low == high).logical_and_(follows)
+    return same
 
 
 def affine_grid(
