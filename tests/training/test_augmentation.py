@@ -121,6 +121,18 @@ def test_rotation_with_scale_is_monais_inside(what):
     assert float((image if what == "image" else labels.float()).std()) > 0.1
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16])
+def test_labels_of_a_patch_larger_than_the_scan(dtype):
+    """Beyond it is background, and the scan lies in the middle."""
+    labels = np.full((10, 9, 1), 100 if dtype == np.uint8 else 1000, dtype)
+    case = ArrayCase(np.ones((1, 10, 9, 1), np.float32), labels, [])
+    _, found = affine_patch(case, (-3, -3, -7), SIZE, rotation(np.array([0.0, 0.0, 0.5])))
+    assert found.dtype == torch.from_numpy(labels).dtype
+    assert set(found.unique().tolist()) == {0, int(labels.max())}
+    assert int((found != 0).sum()) == pytest.approx(labels.size, rel=0.1)
+    assert int((found[..., 7] != 0).sum()) == int((found != 0).sum())
+
+
 def test_the_grid_is_torchs():
     linear, shift = np.arange(9.0).reshape(3, 3) / 7 - 0.4, np.array([0.1, -0.2, 0.3])
     theta = np.column_stack([linear, shift])[::-1, [2, 1, 0, 3]].astype(np.float32)

@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 
 from unetr.data.dataset import open_dataset
 from unetr.errors import InputError
@@ -42,9 +41,9 @@ def test_two_processes_have_the_losses_of_one(tmp_path):
     assert losses(two) == pytest.approx(losses(one), abs=1e-5)
     assert losses(one)[0] != pytest.approx(losses(one)[4], abs=1e-3)
     states = [load_state(tmp_path / name) for name in ("one", "two")]
-    one, two = (torch.cat([w.flatten() for w in each.network.values()]) for each in states)
-    # Adam makes steps of one size of gradients that are nothing but rounding, here and there.
-    assert (one - two).norm() < 0.01 * one.norm()
+    for name, value in states[0].network.items():
+        # Adam makes steps of one size of gradients that are nothing but rounding, here and there.
+        assert (value - states[1].network[name]).norm() < 0.03 * value.norm(), name
     # One writer: every step is in the history once.
     steps = [line["step"] for line in read_history(tmp_path / "two") if "loss" in line]
     assert steps == [1, 2, 3, 4, 5]

@@ -12,7 +12,6 @@ import nibabel as nib
 import numpy as np
 from jaxtyping import Bool, Integer, Num, Shaped
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from unetr.image import Volume
 
@@ -111,7 +110,7 @@ def measure(name: str, image: Volume, label: Volume) -> CaseFacts:
         size_voxels=(labels.shape[0], labels.shape[1], labels.shape[2]),
         spacing_mm=spacing,
         channels=channels,
-        labels=_labels(labels, spacing),
+        labels=_labels(labels, label.array[0].T, spacing),
         foreground_mm=_box(inside, inside, spacing).extent_mm,
         nonzero=_box(_turned((image.array != 0).any(axis=0), turn), inside, spacing),
         above_air=_box(_turned(first > AIR_HU, turn), inside, spacing),
@@ -174,8 +173,13 @@ def _channel(
     )
 
 
-def _labels(labels: Integer[np.ndarray, "x y z"], spacing: Triple) -> dict[int, LabelFacts]:
+def _labels(
+    labels: Integer[np.ndarray, "x y z"],
+    in_memory: Integer[np.ndarray, "k j i"],
+    spacing: Triple,
+) -> dict[int, LabelFacts]:
     counts = count_values(labels)
+    parts = _largest_parts(in_memory)
     where = np.flatnonzero(labels.T)
     where = where[:: max(1, -(-where.size // _POSITIONS))]
     coordinates = np.unravel_index(where, labels.shape[::-1])[::-1]
@@ -187,7 +191,6 @@ def _labels(labels: Integer[np.ndarray, "x y z"], spacing: Triple) -> dict[int, 
         centres[:, axis] = (mean - (labels.shape[axis] - 1) / 2) * spacing[axis]
     centre = {int(value): _triple(row) for value, row in zip(here, centres, strict=True)}
     voxel_ml = float(np.prod(spacing)) / 1000
-    parts = _largest_parts(labels)
     # A speck that the coordinate step passed over has no centre worth knowing.
     return {
         value: LabelFacts(
@@ -201,17 +204,20 @@ def _labels(labels: Integer[np.ndarray, "x y z"], spacing: Triple) -> dict[int, 
     }
 
 
-def _largest_parts(labels: Integer[np.ndarray, "x y z"]) -> dict[int, int]:
-    """Voxels of the largest connected piece of each label above 0."""
-    if labels.max() > _HIGHEST_COUNTED:
-        return {}  # not class labels
-    found = {}
-    for value, box in enumerate(ndimage.find_objects(labels), 1):
-        if box is not None:
-            mask = np.ascontiguousarray(labels[box] == value)
-            components = cc3d.connected_components(mask, connectivity=26)
-            sizes = cc3d.statistics(components, no_slice_conversion=True)["voxel_counts"]
-            found[value] = int(sizes[1:].max())
+def _largest_parts(labels: Integer[np.ndarray, "k j i"]) -> dict[int, int]:
+    """Voxels of the largest connected piece of each label; axes as in memory."""
+    box = tuple(slice(*_span(labels, axis)) for axis in range(3))
+    part = labels[box]
+    if not part.size:
+        return {}
+    components = cc3d.connected_components(part, connectivity=26)
+    sizes = cc3d.statistics(components, no_slice_conversion=True)["voxel_counts"]
+    label_of = np.zeros(len(sizes), part.dtype)
+    for numbers, values in zip(components, part, strict=True):
+        label_of[numbers] = values
+    found: dict[int, int] = {}
+    for value, size in zip(label_of.tolist(), sizes.tolist(), strict=True):
+        found[value] = max(size, found.get(value, 0))
     return found
 
 
@@ -230,7 +236,8 @@ def _box(
     )
 
 
-def _span(mask: Bool[np.ndarray, "x y z"], axis: int) -> tuple[int, int]:
+def _span(mask: Shaped[np.ndarray, "x y z"], axis: int) -> tuple[int, int]:
+    """First voxel along the axis that is not 0, and the one behind the last."""
     others = tuple(k for k in range(3) if k != axis)
     hit = np.flatnonzero(mask.any(axis=others))
     return (int(hit[0]), int(hit[-1]) + 1) if hit.size else (0, 0)

@@ -28,14 +28,15 @@ def postprocess(
     if not rules:
         return labels
     result = labels.copy()
+    # No rule makes its label's box larger.
+    boxes = dict(enumerate(ndimage.find_objects(result), 1))
     for rule in rules:
-        mask = result == rule.label
-        box = ndimage.find_objects(mask.view(np.uint8), max_label=1)[0]
-        if box is None:
+        if (box := boxes.get(rule.label)) is None:
             continue
-        kept = _kept(mask[box], rule, float(np.prod(spacing_mm)))
         part = result[box]
-        part[mask[box] & ~kept] = 0
+        mask = part == rule.label
+        kept = _kept(mask, rule, float(np.prod(spacing_mm)))
+        part[mask & ~kept] = 0
         if rule.fill_holes:
             part[ndimage.binary_fill_holes(kept) & (part == 0)] = rule.label
     return result

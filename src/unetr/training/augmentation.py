@@ -1,12 +1,11 @@
 """Augmentation in space: patches cut flipped, turned by quarters, rotated and scaled.
 
 Rotation and scale read the patch straight from the scan through one affine grid, so that its
-corners show the scan and not padding. MONAI's RandAffined pads, and takes longer
-(benchmarks/augmentation.py prints both); its flips and quarter turns are the tests' oracle.
+corners show the scan; MONAI's RandAffined pads (benchmarks/augmentation.py prints what both take).
+MONAI's flips and quarter turns are the tests' oracle.
 """
 
 from collections.abc import Sequence
-from itertools import product
 from typing import Literal
 
 import numpy as np
@@ -139,22 +138,22 @@ def labels_at(
     if labels.ndim > 3:
         shares = F.grid_sample(labels.float()[None], grid, mode="bilinear", align_corners=False)[0]
         return (shares >= 0.5).to(labels.dtype)
-    sizes = labels.shape
-    places = [(grid[0, ..., 2 - k].flatten() + 1) * (n / 2) - 0.5 for k, n in enumerate(sizes)]
+    sizes, strides = labels.shape, labels.contiguous().stride()
+    places = [grid[0, ..., 2 - k].flatten() * (n / 2) + (n - 1) / 2 for k, n in enumerate(sizes)]
     lower = [at.long().clamp_(0, n - 2) for at, n in zip(places, sizes, strict=True)]
-    strides = (sizes[1] * sizes[2], sizes[2], 1)
     first = lower[0] * strides[0] + lower[1] * strides[1] + lower[2]
     found = labels.flatten()[first]
     # Most voxels have one label all around.
     mixed = (~_uniform(labels)).flatten()[first].nonzero()[:, 0]
-    steps = [sum(pair) for pair in product(*((0, step) for step in strides))]
-    candidates = torch.stack([labels.flatten()[first[mixed] + step] for step in steps])
-    x, y, z = ((at - low)[mixed] for at, low in zip(places, lower, strict=True))
-    weights = torch.stack(
-        [(1 - x, x)[i] * (1 - y, y)[j] * (1 - z, z)[k] for i, j, k in product((0, 1), repeat=3)]
+    x, y, z = (
+        torch.stack([1 - part, part])
+        for part in ((at - low)[mixed] for at, low in zip(places, lower, strict=True))
     )
-    shares = torch.stack([(weights * (candidates == one)).sum(0) for one in candidates])
-    found[mixed] = candidates.gather(0, shares.argmax(0, keepdim=True))[0]
+    weights = (x[:, None, None] * y[:, None] * z).flatten(0, 2)
+    corners = torch.cartesian_prod(*[torch.arange(2)] * 3) @ torch.tensor(strides)
+    around = labels.flatten()[first[mixed] + corners[:, None]]
+    shares = torch.stack([(weights * (around == one)).sum(0) for one in around])
+    found[mixed] = around.gather(0, shares.argmax(0, keepdim=True))[0]
     return found.reshape(grid.shape[1:4])
 
 

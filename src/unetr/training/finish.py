@@ -48,7 +48,10 @@ def finish(run: Path, manifest: Manifest, validator: Validator, watcher: Watcher
     evaluation = _evaluated(dataset, cases, labelled, watcher)
     write_evaluation(run / "validation", evaluation, {"postprocessing": gains})
     scores = _scores(dataset, evaluation)
-    best.plan = best.plan.model_copy(update={"postprocessing": rules})
+    if rules != best.plan.postprocessing:
+        told = {"postprocessing": "by what it changes on the validation cases"}
+        changes = {"postprocessing": rules, "reasons": best.plan.reasons | told}
+        best.plan = best.plan.model_copy(update=changes)
     best.provenance |= {
         "dice": scores["dice"],
         "dice_per_label": scores["labels"],
@@ -87,8 +90,8 @@ def _rules(
     names = {label.id: label.name for label in manifest.plan.labels}
     for rule in rules:
         name = names[rule.label]
-        why = "as planned" if rule in manifest.plan.postprocessing else "so it is done"
-        watcher.say(f"{name}: {_done(rule)} adds {gains.get(name, 0):.4f} Dice, {why}")
+        if rule not in manifest.plan.postprocessing:
+            watcher.say(f"{name}: {_done(rule)} adds {gains[name]:.4f} Dice, so it is done")
     return rules, gains
 
 

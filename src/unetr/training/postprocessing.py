@@ -38,7 +38,7 @@ def choose_rules(
         labels: Without the background.
         cases: (prediction, reference, spacing_mm) of validation cases, native label ids.
         tell: Called after each case.
-        planned: Rules that are kept unless others, or none, are better.
+        planned: Rules to keep the largest component, kept unless others, or none, are better.
 
     Returns:
         The rules, and per label name what its rule adds to its mean Dice.
@@ -59,7 +59,8 @@ def choose_rules(
     rules, gains = [], {}
     for label in labels:
         candidates = _rules(label.id)
-        first = next((candidates.index(rule) for rule in planned if rule.label == label.id), 0)
+        whole = Postprocessing(label=label.id, largest_component=True)
+        first = candidates.index(whole) if whole in planned else 0
         if len(dice[label.id]) < _LEAST_CASES:
             rules += candidates[first : first + 1] if first else []
             continue
