@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from accuracy import find_data, run_all, told_cores, train, values_of
+from accuracy import budget, find_data, run_all, told_cores, train, values_of
 from unetr.evaluation.comparison import wilcoxon_p
 from unetr.evaluation.statistics import bootstrap_interval
 
@@ -60,8 +60,8 @@ def main() -> None:
     options = parser.parse_args()
     data = find_data(options.data)
     names = list(dict.fromkeys(["auto", *options.rows]))
-    budget = f"{options.minutes:g}" + f"-at-once-{options.at_once}" * (options.at_once > 1)
-    runs = {name: options.out / data.name / f"{name.replace(' ', '-')}-{budget}" for name in names}
+    folder, end = options.out / data.name, budget(options)
+    runs = {name: folder / f"{name.replace(' ', '-')}-{end}" for name in names}
 
     def job(name: str) -> None:
         settings = [word for setting in ROWS[name] for word in ("--set", setting)]

@@ -198,8 +198,12 @@ def values_of(folders: list[Path], metric: str) -> tuple[np.ndarray, list[str]]:
 
 
 def run_folder(options: argparse.Namespace, data: Path, network: str, fold: int) -> Path:
-    budget = f"{options.minutes:g}" + f"-at-once-{options.at_once}" * (options.at_once > 1)
-    return options.out / data.name / f"{network}-{budget}" / f"fold_{fold}"
+    return options.out / data.name / f"{network}-{budget(options)}" / f"fold_{fold}"
+
+
+def budget(options: argparse.Namespace) -> str:
+    """Of each run, in the name of its folder: runs of different ones are not to be mixed."""
+    return f"{options.minutes:g}" + f"-at-once-{options.at_once}" * (options.at_once > 1)
 
 
 def unetr(words: list[str]) -> None:

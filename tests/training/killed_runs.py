@@ -17,6 +17,7 @@ import torch
 import torch._dynamo  # which optimisers import at their first use: once here, not in each run
 from tiny import tiny_job
 
+from unetr.training.folder import clear_parts
 from unetr.training.loop import train
 from unetr.training.progress import Silence
 from unetr.training.state import load_state, state_path
@@ -40,6 +41,7 @@ def start(run: Path, pipe: int) -> int:
         return child
     torch.set_num_threads(1)
     resume = state_path(run).exists()
+    clear_parts(run)  # as `unetr train --resume` does before it trains
     job = tiny_job(run, resume=resume, max_steps=STEPS, accumulate=1, save_steps=SAVE_STEPS)
     job.watcher = Telling(pipe)
     train(job)

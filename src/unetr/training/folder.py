@@ -32,6 +32,8 @@ _OURS = (
 )
 # What it leaves where it ends before there is a manifest.
 _BEFORE_MANIFEST = ("cache", "recipe.toml")
+# How names begin under which it writes before it renames.
+_PART = ".part-"
 
 
 class Manifest(BaseModel):
@@ -100,14 +102,21 @@ def claim(run: Path, *, resume: bool, overwrite: bool) -> bool:
     """
     if run.exists() and not run.is_dir():
         raise InputError(f"{run}: is a file; give another name with -o")
-    held = {path.name for path in run.iterdir()} if run.exists() else set()
-    parts = {name for name in held if name.startswith(".part-")}
+    names = {path.name for path in run.iterdir()} if run.exists() else set()
+    held = {name for name in names if not name.startswith(_PART)}
     continues = resume and "manifest.json" in held
     if not continues:
-        _refuse(run, held - parts, overwrite)
-    for name in parts if continues else held:
-        _remove(run / name)
+        _refuse(run, held, overwrite)
+        for name in held:
+            _remove(run / name)
+    clear_parts(run)
     return continues
+
+
+def clear_parts(run: Path) -> None:
+    """Removes what killed writers left half written in the folder itself."""
+    for part in run.glob(f"{_PART}*"):
+        _remove(part)
 
 
 def _refuse(run: Path, held: set[str], overwrite: bool) -> None:

@@ -62,7 +62,7 @@ def choose_rules(
         whole = Postprocessing(label=label.id, largest_component=True)
         first = candidates.index(whole) if whole in planned else 0
         if len(dice[label.id]) < _LEAST_CASES:
-            rules += candidates[first : first + 1] if first else []
+            rules += [whole] if first else []
             continue
         means = [_mean(values) for values in zip(*dice[label.id], strict=True)]
         if best := _best(means, first):
