@@ -35,6 +35,7 @@ from unetr.checkpoint.header import read_header
 from unetr.data.dataset import open_dataset
 from unetr.evaluation.comparison import wilcoxon_p
 from unetr.evaluation.statistics import bootstrap_interval
+from unetr.training.folder import read_manifest
 from unetr.training.recipe import load_recipe
 
 # What `unetr train` is told. The paper's network is the plain UNETR at the paper's patch of 16.
