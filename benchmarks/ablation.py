@@ -45,7 +45,17 @@ ROWS: dict[str, list[str]] = {
     "batch of 4": ["training.batch=4"],
     "no averaged weights": ["training.ema=0"],
     "no rotation and scaling": ["augmentation.rotate_p=0", "augmentation.scale_p=0"],
+    "stronger rotation and scaling": [
+        "augmentation.rotate_p=0.7",
+        "augmentation.rotate_degrees=30",
+        "augmentation.scale_p=0.7",
+        "augmentation.scale=0.3",
+    ],
     "sums instead of squares in the Dice loss": ["loss.squared=false"],
+    "hardly smoothed Dice loss": ["loss.smooth=[1e-5,1e-5]"],
+    "dropout and more weight decay": ["network.dropout=0.1", "training.weight_decay=0.1"],
+    "constant rate, averaged for longer": ["training.schedule=constant", "training.ema=0.9995"],
+    "other intensities for the same shapes": ["augmentation.appearance_p=0.15"],
 }
 
 
