@@ -1,24 +1,39 @@
 """What `auto` gains and loses by each of its choices: one change at a time, the same minutes.
 
 Every row is `unetr train` on fold 1 of the data set with one setting changed, scored on that fold's
-validation cases on the scans' own grid. Fold 1 is where choices are made; figures reported for
-`auto` elsewhere come from fold 0, which no choice was made on. Losing rows stay in.
+validation cases on the scans' own grid as accuracy.py does, without mirroring. Fold 1 is where
+choices are made; no choice was made on the other folds. Losing rows stay in.
 
-Runs are kept in --out, and finished ones are not done again. With --at-once N there are always N
-runs beside each other, each on its share of the cores.
+Each row is one training. Intervals and p-values are of cases: they do not contain how much two
+trainings differ, of which the row with another seed gives an idea, and are not corrected for the
+number of rows.
+
+Runs are kept in --out, and finished ones are not done again. With --at-once N up to N runs are
+beside each other, each on its share of the cores.
 
     python benchmarks/ablation.py [--data DATASET] [--minutes 10] [--rows NAME ...] [--at-once 1]
         [--out FOLDER]
 """
 
 import argparse
-import json
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from accuracy import budget, find_data, run_all, told_cores, train, values_of
+from runs import (
+    add_options,
+    budget,
+    check_alike,
+    described,
+    find_data,
+    run_all,
+    score,
+    told_budget,
+    train,
+    values_of,
+)
+from unetr.checkpoint.header import read_header
 from unetr.evaluation.comparison import wilcoxon_p
 from unetr.evaluation.statistics import bootstrap_interval
 
@@ -26,6 +41,7 @@ FOLD = 1
 # Each as `--set` takes it.
 ROWS: dict[str, list[str]] = {
     "auto": [],
+    "another seed": ["training.seed=1"],
     "no convolutional stem": ["network.stem=false"],
     "no stem, learning rate 1e-3": ["network.stem=false", "training.lr=0.001"],
     "learning rate 1e-3": ["training.lr=0.001"],
@@ -62,11 +78,8 @@ ROWS: dict[str, list[str]] = {
 def main() -> None:
     """Trains what is missing; prints a row for each."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", default="hippocampus")
-    parser.add_argument("--minutes", type=float, default=10)
+    add_options(parser, minutes=10, out="ablation")
     parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=list(ROWS), metavar="NAME")
-    parser.add_argument("--out", type=Path, default=Path("ablation"))
-    parser.add_argument("--at-once", type=int, default=1)
     options = parser.parse_args()
     data = find_data(options.data)
     names = list(dict.fromkeys(["auto", *options.rows]))
@@ -76,32 +89,27 @@ def main() -> None:
     def job(name: str) -> None:
         settings = [word for setting in ROWS[name] for word in ("--set", setting)]
         train(data, runs[name], settings, FOLD, options.minutes)
+        score(data, runs[name], mirrored=False)
 
     run_all([partial(job, name) for name in names], options.at_once)
-    each = f"{options.minutes:g} minutes a run on {told_cores(options.at_once)}"
-    print(f"{data.name}, fold {FOLD}, {each}\n")
+    check_alike([[run] for run in runs.values()])
+    print(f"{data.name}, fold {FOLD}, {told_budget(options)}\n{described(runs.values())}\n")
     print("| changed | steps | Dice | HD95 mm | against auto | p |\n|---|---|---|---|---|---|")
-    first, _ = values_of([runs["auto"] / "validation"], "dice")
+    first, _ = values_of([runs["auto"] / "scores"], "dice")
     for name, run in runs.items():
         print(row(name, run, first))
 
 
 def row(name: str, run: Path, first: np.ndarray) -> str:
     """Means, and the paired difference with the first row's Dice."""
-    dice, hd95 = (values_of([run / "validation"], metric)[0] for metric in ("dice", "hd95_mm"))
+    dice, hd95 = (values_of([run / "scores"], metric)[0] for metric in ("dice", "hd95_mm"))
+    steps = read_header(run / "model.safetensors").provenance["step"]
     difference = "| "
     if name != "auto":
         change = np.nanmean(dice - first, axis=1)
         low, high = bootstrap_interval(change[:, None]) or (0.0, 0.0)
         difference = f"{change.mean():+.4f} [{low:+.4f}, {high:+.4f}] | {wilcoxon_p(change):.2g}"
-    found = f"{np.nanmean(dice):.4f} | {np.nanmean(hd95):.2f}"
-    return f"| {name} | {steps(run)} | {found} | {difference} |"
-
-
-def steps(run: Path) -> int:
-    """Of the run's history."""
-    lines = (run / "history.jsonl").read_text().splitlines()
-    return max(json.loads(line)["step"] for line in lines)
+    return f"| {name} | {steps} | {np.nanmean(dice):.4f} | {np.nanmean(hd95):.2f} | {difference} |"
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ SCRIPTS = (
     "parity", "attention_memory", "forward", "training_step", "step_profile", "training_memory",
     "augmentation", "data_pipeline", "loop_speed", "recipes", "predict", "predict_large", "growth",
     "restore_memory", "round_trip", "metrics", "startup", "orientations", "uncertainty",
-    "kill_resume",
+    "kill_resume", "shipped",
 )  # fmt: skip
 LONG = ("accuracy", "ablation")
 INTRODUCTION = """\

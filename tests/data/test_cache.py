@@ -173,7 +173,7 @@ def test_many_cases_hold_no_files_open(case: Case, tmp_path: Path) -> None:
     for each in held:
         assert each.image[0, 0, 0, 0] == held[0].image[0, 0, 0, 0]
         assert each.labels.size
-    assert open_files() == before
+    assert open_files() <= before  # something else may have been closed meanwhile
 
 
 @pytest.mark.parametrize("file", ["image.npy", "labels.npz", "foreground.npy"])

@@ -208,6 +208,14 @@ def test_each_case_names_the_model_that_made_it(tmp_path, scans, octants):
     assert made_by_others(path, jobs, ["b"]).startswith("case1: already there, made by a,")
 
 
+def test_models_of_other_parts_are_known_of(tmp_path, scans, octants):
+    jobs = plan_jobs([scans], tmp_path, 1)
+    model = Predictor(replace(octants, source="a"), engine="torch", precision="fp32", device="cpu")
+    write_manifest(manifest_path(tmp_path, "1/2"), model, list(predict_cases(model, jobs[:2])))
+    told = made_by_others(manifest_path(tmp_path, None), jobs, ["b"])
+    assert told.startswith("case0 and 1 more: already there, made by a, not by b")
+
+
 def test_a_failing_case_does_not_stop_the_rest(tmp_path, scans, predictor):
     broken = scans / "case1_0000.nii.gz"
     broken.write_bytes(broken.read_bytes()[:200])

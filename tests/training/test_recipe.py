@@ -101,6 +101,12 @@ def test_unknown_recipes_and_files(tmp_path):
     (tmp_path / "bad.toml").write_text("name = ")
     with pytest.raises(InputError, match="not TOML"):
         load_recipe(tmp_path / "bad.toml")
+    (tmp_path / "old.toml").write_bytes("name = 'Schädel'".encode("latin-1"))
+    with pytest.raises(InputError, match=r"old\.toml: is not UTF-8; save it in that encoding"):
+        load_recipe(tmp_path / "old.toml")
+    (tmp_path / "flat.toml").write_text("name = 'flat'\ndata = 3\n")
+    with pytest.raises(InputError, match=r"recipe .*flat\.toml: data: .*; correct its value"):
+        load_recipe(tmp_path / "flat.toml", ["data.overlap=0.5"])
     (tmp_path / "odd.toml").write_text("name = 'odd'\n[training]\nlearnrate = 1\n")
     with pytest.raises(InputError, match=r"no field 'training\.learnrate'"):
         load_recipe(tmp_path / "odd.toml")

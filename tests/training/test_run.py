@@ -180,6 +180,18 @@ def test_a_finished_run_takes_more_steps_and_nothing_else(order):
         run(replace(again, fold=2))
 
 
+def test_stopped_on_the_way_to_more_steps_it_is_unfinished_and_goes_on(order):
+    run(order)
+    stop, more = StopRequest(), replace(order, resume=True, max_steps=6)
+    with pytest.raises(Stopped):
+        run_training(more, Heard(stop, at=5), stop)
+    manifest = read_manifest(order.run)
+    assert (manifest.status, manifest.finished, manifest.scores) == ("started", None, {})
+    run(replace(order, resume=True, max_steps=None))
+    assert load_state(order.run).step == 6
+    assert read_manifest(order.run).scores["cases"]
+
+
 def test_a_run_is_not_written_over(order, finished):
     folder, _ = finished
     with pytest.raises(InputError, match=r"holds a run; .*--resume or .*--overwrite"):
@@ -256,6 +268,10 @@ def test_all_folds_in_turn_and_their_summary(order, tmp_path):
     assert summary["dice_of_cases"] == pytest.approx(np.mean(list(summary["cases"].values())))
     again = run(folds, folds=True)
     assert sum("already finished" in line for line in again) == 3
+    with pytest.raises(InputError, match=r"fold_0: finished with another end.*--resume trains it"):
+        run(replace(folds, max_steps=2), folds=True)
+    run(replace(folds, max_steps=2, resume=True), folds=True)
+    assert [load_state(order.run / f"fold_{fold}").step for fold in range(3)] == [2, 2, 2]
     second = order.run / "fold_1" / "manifest.json"
     text = second.read_text()
     second.write_text(text.replace('"block"', '"brick"'))

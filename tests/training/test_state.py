@@ -38,6 +38,14 @@ def test_full_disk_is_one_line_and_the_old_state_stays(tmp_path, monkeypatch, to
     assert [path.name for path in (tmp_path / "last").iterdir()] == ["state.pt"]
 
 
+def test_a_state_that_is_none_is_told_in_one_line(tmp_path):
+    save_state(tmp_path, state(1))
+    (tmp_path / "last" / "state.pt").write_bytes(bytes(1000))
+    with pytest.raises(InputError, match=r"state\.pt: not a whole state.*--overwrite$") as caught:
+        load_state(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
 def test_other_failures_are_not_taken_for_a_full_disk(tmp_path, monkeypatch):
     def broken(content, path):
         raise RuntimeError("CUDA error: device-side assert triggered")

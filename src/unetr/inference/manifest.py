@@ -54,7 +54,7 @@ def write_manifest(path: Path, predictor: Predictor, outcomes: Iterable[Outcome]
 def made_by_others(path: Path, jobs: Iterable[Job], sources: Sequence[str]) -> str:
     """One line where labels that are there were computed by other models than `sources`, else
     nothing."""
-    cases = _earlier(path)
+    cases = _known(path)
     now = [str(Path(source).resolve()) for source in sources]
     others: dict[str, list[str]] = {}
     for job in jobs:
@@ -69,6 +69,16 @@ def made_by_others(path: Path, jobs: Iterable[Job], sources: Sequence[str]) -> s
         f"{first}{many}: already there, made by {', '.join(others[first])}, not by "
         f"{', '.join(sources)}; --overwrite predicts anew, another -o keeps both"
     )
+
+
+def _known(path: Path) -> dict[str, Any]:
+    """Cases by name, of all the records in a folder: other parts, or another number of them, may
+    have made what is there; the newest record counts."""
+    records = [path]
+    if path.name.startswith("manifest"):
+        records = sorted(path.parent.glob("manifest*.json"), key=lambda one: one.stat().st_mtime)
+    found = [_earlier(record).items() for record in records]
+    return {name: case for cases in found for name, case in cases if _model_files(case)}
 
 
 def peak_memory_gb() -> float:

@@ -246,7 +246,9 @@ def _read(name: str | Path) -> dict[str, Any]:
         text = resources.files("unetr.training.recipes").joinpath(f"{name}.toml").read_text()
     elif str(name).endswith(".toml"):
         try:
-            text = Path(name).read_text()
+            text = Path(name).read_text(encoding="utf-8-sig")
+        except UnicodeDecodeError:
+            raise InputError(f"{name}: is not UTF-8; save it in that encoding") from None
         except OSError as error:
             raise InputError(f"{name}: cannot be read ({error.strerror or error})") from None
     else:
@@ -272,7 +274,9 @@ def _overrule(content: dict[str, Any], setting: str) -> None:
     except tomllib.TOMLDecodeError:
         value = text.strip()
     section, _, field = key.rpartition(".")
-    (content.setdefault(section, {}) if section else content)[field] = value
+    table = content.setdefault(section, {}) if section else content
+    if isinstance(table, dict):  # What is none is refused as a whole.
+        table[field] = value
 
 
 def known_keys() -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import torch
 
@@ -65,7 +66,7 @@ def _run_folds(
     for fold in range(count):
         # The minutes are each fold's own.
         one = replace(order, run=order.run / f"fold_{fold}", fold=fold, began=None)
-        if processes.lead(partial(is_finished, one.run)) and not order.overwrite:
+        if processes.lead(partial(_is_done, one)):
             watcher.say(f"fold {fold}: already finished in {one.run}")
             continue
         watcher.say(f"fold {fold} of 0 to {count - 1}")
@@ -73,6 +74,24 @@ def _run_folds(
     if processes.writes:
         found = write_cross_validation(order.run, count)
         watcher.say(f"cross-validation: Dice {found:.4f} over all {count} folds")
+
+
+def _is_done(order: Order) -> bool:
+    """Whether the fold needs no more training.
+
+    Raises:
+        InputError: it was trained otherwise than is ordered now, so that a summary would mix them.
+    """
+    if order.overwrite or not is_finished(order.run):
+        return False
+    if not continued(order).extended:
+        return True
+    if not order.resume:
+        raise InputError(
+            f"{order.run}: finished with another end than is asked for now; --resume trains it on "
+            "to that, --overwrite begins anew"
+        )
+    return False
 
 
 def run_fold(
@@ -172,6 +191,10 @@ def _begin(order: Order, device: torch.device, world: int, watcher: Watcher) -> 
             return None
         # The batch was chosen for the number of processes that the run began with.
         batch_size(prepared.recipe.training.batch, world)
+        if prepared.extended:
+            # Stopped on the way to its new end, it is no finished run with these scores.
+            begun: dict[str, Any] = {"status": "started", "finished": None, "scores": {}}
+            prepared = replace(prepared, manifest=prepared.manifest.model_copy(update=begun))
     write_recipe(order.run, prepared.recipe)
     write_manifest(order.run, prepared.manifest)
     return prepared

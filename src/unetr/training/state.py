@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from pickle import UnpicklingError
 from types import FrameType
 from typing import Any
 
@@ -78,9 +79,11 @@ def load_state(run: Path, device: torch.device | str = "cpu") -> State:
         part.unlink(missing_ok=True)
     try:
         return State(**torch.load(path, map_location=device, weights_only=True))
-    except (TypeError, RuntimeError, EOFError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{path}: not a state of this version ({reason})") from error
+    except (TypeError, RuntimeError, EOFError, UnpicklingError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"{path}: not a whole state of this version ({reason}); start anew with --overwrite"
+        ) from error
 
 
 class StopRequest:
