@@ -165,7 +165,8 @@ def unetr(words: list[str]) -> None:
     if sys.platform == "linux":
         environment["OMP_NUM_THREADS"] = str(len(os.sched_getaffinity(threading.get_native_id())))
     command = [str(Path(sys.executable).parent / "unetr"), "--quiet", *words]
-    done = subprocess.run(command, env=environment)
+    # What it prints is not the table.
+    done = subprocess.run(command, env=environment, stdout=sys.stderr)
     if done.returncode:
         sys.exit(f"failed: unetr {' '.join(words)}")
 

@@ -1,7 +1,7 @@
 """The model in the package, on the cases that its training did not see.
 
-`unetr predict hippocampus` as installed, with and without mirroring, and `unetr evaluate` on the
-scans' own grid. The interval is bootstrapped over cases.
+`hippocampus`, as installed, in `unetr predict` with and without mirroring, and `unetr evaluate` on
+the scans' own grid. The interval is bootstrapped over cases.
 
     UNETR_TEST_DATA=FOLDER python benchmarks/shipped.py
 """

@@ -134,3 +134,11 @@ def test_regions_and_many_names_stay_readable() -> None:
     assert "- Size: 30 cases (case_0, case_1, " in card
     assert "case_7 and 22 more)" in card
     assert "case_8" not in card
+
+
+def test_the_card_says_whether_its_cases_chose_the_model() -> None:
+    once = {"step": 400, "seconds": 9.0, "dice": 0.9, "labels": {}, "best": True}
+    assert "chosen on these cases" in model_card(header(history=[once, once]), "kidneys")
+    alone = model_card(header(history=[once]), "kidneys")
+    assert "chosen on these cases" not in alone
+    assert "no other was compared with it on these cases" in alone

@@ -23,6 +23,15 @@ nobody has shown that it is safe for them.
 - It gives every scan labels, also one of another body part.
 - Whatever was wrong or one-sided in the training labels, it has learnt."""
 
+_CHOSEN = (
+    "The best model of the run was chosen on these cases, so that on new scans somewhat less is to "
+    "be expected; measure it on cases of your own with `unetr evaluate`."
+)
+_NOT_CHOSEN = (
+    "It is the only model of its run that was validated: no other was compared with it on these "
+    "cases. Measure it on cases of your own with `unetr evaluate`."
+)
+
 
 def model_card(header: Header, name: str) -> str:
     """The card of the model called `name`: all of it read from the header, nothing asked anew.
@@ -79,8 +88,7 @@ def _how_well(scores: Scores | None) -> str:
             "|---|---|",
             *rows,
             "",
-            "The best model of the run was chosen on these cases, so that on new scans somewhat "
-            "less is to be expected; measure it on cases of your own with `unetr evaluate`.",
+            _CHOSEN if scores.chosen else _NOT_CHOSEN,
         ]
     )
 

@@ -15,12 +15,14 @@ class Scores:
     Attributes:
         cases: Their names; none where the file does not say.
         seen: Whether training saw some of them, as with a single case it must.
+        chosen: Whether the model may be the best of several by these scores.
     """
 
     dice: float | None
     structures: dict[str, float | None]
     cases: tuple[str, ...]
     seen: bool
+    chosen: bool
 
 
 def network_words(network: NetworkConfig) -> str:
@@ -86,6 +88,7 @@ def scores_of(header: Header) -> Scores | None:
         dict(provenance["dice_per_label"]),
         cases,
         seen=not set(cases).isdisjoint(provenance.get("train", ())),
+        chosen=len(provenance.get("history", ())) != 1,
     )
 
 

@@ -162,11 +162,14 @@ def _write_report(run: Path) -> None:
     from unetr.evaluation import read_evaluation
     from unetr.report import write_report
     from unetr.training.folder import read_manifest
+    from unetr.training.history import read_history
 
     scores, page = run / "validation" / "summary.json", run / "validation" / "report.html"
     if page.exists() and page.stat().st_mtime_ns >= scores.stat().st_mtime_ns:
         return
-    notes = [*read_manifest(run).notes, "The best model of the run was chosen on these cases."]
+    several = sum("dice" in line for line in read_history(run)) > 1
+    chosen = "The best model of the run" if several else "The model's post-processing"
+    notes = [*read_manifest(run).notes, f"{chosen} was chosen on these cases."]
     write_report(page, read_evaluation(scores.parent), "Validation", notes)
 
 
