@@ -26,6 +26,7 @@ from runs import (
     budget,
     check_alike,
     described,
+    difference,
     find_data,
     run_all,
     score,
@@ -34,8 +35,6 @@ from runs import (
     values_of,
 )
 from unetr.checkpoint.header import read_header
-from unetr.evaluation.comparison import wilcoxon_p
-from unetr.evaluation.statistics import bootstrap_interval
 
 FOLD = 1
 # Each as `--set` takes it.
@@ -95,21 +94,16 @@ def main() -> None:
     check_alike([[run] for run in runs.values()])
     print(f"{data.name}, fold {FOLD}, {told_budget(options)}\n{described(runs.values())}\n")
     print("| changed | steps | Dice | HD95 mm | against auto | p |\n|---|---|---|---|---|---|")
-    first, _ = values_of([runs["auto"] / "scores"], "dice")
     for name, run in runs.items():
-        print(row(name, run, first))
+        print(row(name, run, runs["auto"]))
 
 
-def row(name: str, run: Path, first: np.ndarray) -> str:
+def row(name: str, run: Path, first: Path) -> str:
     """Means, and the paired difference with the first row's Dice."""
     dice, hd95 = (values_of([run / "scores"], metric)[0] for metric in ("dice", "hd95_mm"))
     steps = read_header(run / "model.safetensors").provenance["step"]
-    difference = "| "
-    if name != "auto":
-        change = np.nanmean(dice - first, axis=1)
-        low, high = bootstrap_interval(change[:, None]) or (0.0, 0.0)
-        difference = f"{change.mean():+.4f} [{low:+.4f}, {high:+.4f}] | {wilcoxon_p(change):.2g}"
-    return f"| {name} | {steps} | {np.nanmean(dice):.4f} | {np.nanmean(hd95):.2f} | {difference} |"
+    change = difference([run / "scores"], [first / "scores"])
+    return f"| {name} | {steps} | {np.nanmean(dice):.4f} | {np.nanmean(hd95):.2f} | {change} |"
 
 
 if __name__ == "__main__":

@@ -34,16 +34,15 @@ from runs import (
     budget,
     check_alike,
     described,
+    difference,
     find_data,
     run_all,
     score,
+    summary,
     told_budget,
     train,
-    values_of,
 )
 from unetr.checkpoint.header import read_header
-from unetr.evaluation.comparison import wilcoxon_p
-from unetr.evaluation.statistics import bootstrap_interval
 
 _PAPER = (
     "data.token_voxels=[16,16,16]",
@@ -100,21 +99,10 @@ def row(options: argparse.Namespace, data: Path, network: str, mirrored: bool) -
         [run / f"scores{'-tta' * mirrored}" for run in folders(options, data, name)]
         for name in (network, options.networks[0])
     )
-    (dice, names), (hd95, _) = values_of(scores, "dice"), values_of(scores, "hd95_mm")
-    low, high = bootstrap_interval(dice) or (np.nan, np.nan)
-    means = zip(names, np.nanmean(dice, axis=0), np.nanmean(hd95, axis=0), strict=True)
-    parts = ", ".join(f"{name} {mean:.3f} ({mm:.2f})" for name, mean, mm in means)
     headers = [read_header(one.parent / "model.safetensors") for one in scores]
     steps = np.mean([header.provenance["step"] for header in headers])
-    difference = "| "
-    if scores != first:
-        change = np.nanmean(dice - values_of(first, "dice")[0], axis=1)
-        change = change[~np.isnan(change)]
-        least, most = bootstrap_interval(change[:, None]) or (np.nan, np.nan)
-        difference = f"{change.mean():+.4f} [{least:+.4f}, {most:+.4f}] | {wilcoxon_p(change):.2g}"
-    return (f"| {network} | {steps:.0f} | {'yes' if mirrored else 'no'} | {len(dice)} "
-            f"| {np.nanmean(dice):.4f} [{low:.4f}, {high:.4f}] | {np.nanmean(hd95):.2f} "
-            f"| {np.isnan(hd95).sum()} | {parts} | {difference} |")  # fmt: skip
+    return (f"| {network} | {steps:.0f} | {'yes' if mirrored else 'no'} | {summary(scores)} "
+            f"| {difference(scores, first)} |")  # fmt: skip
 
 
 def folders(options: argparse.Namespace, data: Path, network: str) -> list[Path]:

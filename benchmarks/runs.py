@@ -19,6 +19,8 @@ import numpy as np
 from page import machine
 from unetr.checkpoint import load_model, save_model
 from unetr.data.dataset import open_dataset
+from unetr.evaluation.comparison import wilcoxon_p
+from unetr.evaluation.statistics import bootstrap_interval
 from unetr.training.folder import Manifest, read_manifest
 from unetr.training.history import read_history
 
@@ -124,6 +126,27 @@ def values_of(folders: Sequence[Path], metric: str) -> tuple[np.ndarray, list[st
     names = list(dict.fromkeys(name for one in found.values() for name in one))
     rows = [[found[case].get(name, np.nan) for name in names] for case in sorted(found)]
     return np.array(rows), names
+
+
+def summary(scores: Sequence[Path]) -> str:
+    """Cells: cases, Dice with its interval, HD95, undefined ones, and the means by structure."""
+    (dice, names), (hd95, _) = values_of(scores, "dice"), values_of(scores, "hd95_mm")
+    low, high = bootstrap_interval(dice) or (np.nan, np.nan)
+    means = zip(names, np.nanmean(dice, axis=0), np.nanmean(hd95, axis=0), strict=True)
+    parts = ", ".join(f"{name} {mean:.3f} ({mm:.2f})" for name, mean, mm in means)
+    return (f"{len(dice)} | {np.nanmean(dice):.4f} [{low:.4f}, {high:.4f}] "
+            f"| {np.nanmean(hd95):.2f} | {np.isnan(hd95).sum()} | {parts}")  # fmt: skip
+
+
+def difference(scores: Sequence[Path], first: Sequence[Path]) -> str:
+    """Cells: the mean paired difference of Dice to the first row, its interval, and p; none for the
+    first row itself."""
+    if scores == first:
+        return "| "
+    change = np.nanmean(values_of(scores, "dice")[0] - values_of(first, "dice")[0], axis=1)
+    change = change[~np.isnan(change)]
+    low, high = bootstrap_interval(change[:, None]) or (np.nan, np.nan)
+    return f"{change.mean():+.4f} [{low:+.4f}, {high:+.4f}] | {wilcoxon_p(change):.2g}"
 
 
 def check_alike(tables: Sequence[Sequence[Path]]) -> None:
