@@ -71,6 +71,8 @@ ROWS: dict[str, list[str]] = {
     "dropout and more weight decay": ["network.dropout=0.1", "training.weight_decay=0.1"],
     "constant rate, averaged for longer": ["training.schedule=constant", "training.ema=0.9995"],
     "other intensities for the same shapes": ["augmentation.appearance_p=0.15"],
+    "structures darker and brighter": ["augmentation.structure_p=0.2"],
+    "fewer patches about structures": ["sampling.foreground=0.33"],
 }
 
 

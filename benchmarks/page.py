@@ -30,7 +30,7 @@ SCRIPTS = (
     "restore_memory", "round_trip", "metrics", "startup", "orientations", "uncertainty",
     "kill_resume", "shipped",
 )  # fmt: skip
-LONG = ("accuracy", "ablation")
+LONG = ("accuracy", "ablation", "brightness")
 INTRODUCTION = """\
 # Benchmarks
 

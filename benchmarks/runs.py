@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from page import machine
-from unetr.checkpoint import load_model, save_model
+from unetr.checkpoint import Model, load_model, save_model
 from unetr.data.dataset import open_dataset
 from unetr.evaluation.comparison import wilcoxon_p
 from unetr.evaluation.statistics import bootstrap_interval
@@ -106,16 +106,22 @@ def score(data: Path, run: Path, mirrored: bool) -> None:
         if {line["case"] for line in _lines(scores)} == unseen:
             return
         shutil.rmtree(scores)
-    model, unprocessed = load_model(run), run / "unprocessed.safetensors"
-    planned = manifest.plan.postprocessing
-    model.plan = model.plan.model_copy(update={"postprocessing": planned})
-    save_model(unprocessed, model)
+    unprocessed = run / "unprocessed.safetensors"
+    save_model(unprocessed, as_planned(run))
     cases = [case for case in open_dataset(data).cases if case.name in unseen]
     # Several channels lie beside each other: naming the first names the scan.
     scans = [str(case.images[0]) for case in cases]
     options = ["--engine", "torch", "--precision", "fp32", *["--tta"] * mirrored]
     unetr(["predict", str(unprocessed), *scans, "-o", str(predictions), *options])
     unetr(["evaluate", str(predictions), str(data), "-o", str(scores)])
+
+
+def as_planned(run: Path) -> Model:
+    """The run's model, post-processed by the plan's rules and none that validation chose."""
+    model = load_model(run)
+    planned = read_manifest(run).plan.postprocessing
+    model.plan = model.plan.model_copy(update={"postprocessing": planned})
+    return model
 
 
 def values_of(folders: Sequence[Path], metric: str) -> tuple[np.ndarray, list[str]]:

@@ -191,8 +191,9 @@ def test_regions_are_turned_with_their_channels(plan):
     assert float(((image > 0.5) == labels.bool()).float().mean()) > 0.98
 
 
-def test_only_scans_without_a_scale_of_their_own_change_appearance(plan):
-    case, settings = array_case(), Augmentation(appearance_p=1.0)
+@pytest.mark.parametrize("what", ["appearance_p", "structure_p"])
+def test_only_scans_without_a_scale_of_their_own_change_appearance(plan, what):
+    case, settings = array_case(), Augmentation(**{what: 1.0})
 
     def augmented(kind: str) -> np.ndarray:
         how = Normalisation(kind=kind, low=0.0, high=1.0, mean=0.0, std=1.0)

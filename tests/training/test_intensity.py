@@ -18,6 +18,7 @@ from unetr.training.intensity import (
     gamma,
     low_resolution,
     other_appearance,
+    other_structures,
 )
 from unetr.training.recipe import Augmentation
 
@@ -127,3 +128,55 @@ def test_what_is_calibrated_keeps_its_appearance(image):
     rng = np.random.default_rng
     assert torch.equal(change_intensity(image, settings, rng(0), calibrated=True), image)
     assert not torch.allclose(change_intensity(image, settings, rng(0)), image)
+
+
+def structures() -> tuple[torch.Tensor, torch.Tensor]:
+    """Two cubes, 3 and 5 times as far from black, which is -1, as what lies about them."""
+    labels = torch.zeros(24, 24, 24, dtype=torch.uint8)
+    labels[4:10, 4:10, 4:10], labels[15:21, 15:21, 15:21] = 1, 4
+    image = torch.zeros(1, 24, 24, 24)
+    image[0, labels == 1], image[0, labels == 4] = 2.0, 4.0
+    image[0, 0, 0, 0] = -1.0
+    return image, labels
+
+
+def test_structures_change_each_by_itself_and_the_rest_stays():
+    image, labels = structures()
+    seen = set()
+    for seed in range(20):
+        found = other_structures(image, labels, (0.5, 0.5), np.random.default_rng(seed))
+        inside = round(float(found[0, 6, 6, 6]), 4), round(float(found[0, 18, 18, 18]), 4)
+        assert set(inside) <= {2.0, 4.0, 0.5, 1.5}
+        seen.add(inside)
+        assert torch.allclose(found[0, 0], image[0, 0], atol=1e-5)
+        assert torch.allclose(found[0, 12], image[0, 12], atol=1e-5)
+    assert seen == {(2.0, 4.0), (0.5, 4.0), (2.0, 1.5), (0.5, 1.5)}
+
+
+def test_structures_change_within_the_factors():
+    image, labels = structures()
+    factors = [
+        (
+            float(other_structures(image, labels, (0.3, 1.7), np.random.default_rng(k))[0, 6, 6, 6])
+            + 1
+        )
+        / 3
+        for k in range(60)
+    ]
+    assert 0.3 <= min(factors) < 0.5
+    assert 1.3 < max(factors) <= 1.7
+
+
+def test_structures_of_regions_change_as_those_of_labels():
+    image, labels = structures()
+    masks = torch.stack([labels == 1, labels == 4])
+    for seed in range(5):
+        draw = np.random.default_rng(seed), np.random.default_rng(seed)
+        by_label = other_structures(image, labels, (0.3, 1.7), draw[0])
+        assert torch.equal(other_structures(image, masks, (0.3, 1.7), draw[1]), by_label)
+
+
+def test_without_structures_nothing_changes():
+    image, labels = structures()
+    found = other_structures(image, torch.zeros_like(labels), (0.3, 1.7), np.random.default_rng(0))
+    assert torch.allclose(found, image, atol=1e-6)

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from unetr.data.plan import Plan
-from unetr.training.intensity import change_intensity
+from unetr.training.intensity import change_intensity, other_structures
 from unetr.training.recipe import Augmentation
 from unetr.training.sampling import Starts, TrainingCase, cut
 
@@ -48,6 +48,9 @@ def augmented_patch(
         turns = int(rng.integers(1, 4))
         image, labels = image.rot90(turns, plane), labels.rot90(turns, plane)
     calibrated = any(how.kind in ("range", "standard") for how in plan.normalisation)
+    # Drawn in any case, so that the plan does not change what others draw.
+    if rng.random() < (augmentation.structure_p or 0) and not calibrated:
+        image = other_structures(image, labels, augmentation.structure, rng)
     return change_intensity(image, augmentation, rng, calibrated), labels.contiguous()
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -11,6 +11,8 @@ from unetr.training.recipe import Augmentation
 Image = Float[Tensor, "c x y z"]
 # As published.
 _RANDOM_LAYERS, _RANDOM_CHANNELS = 4, 2
+_PARTIAL_VOLUME = 0.5
+"""Width of a surface in voxels, as the deviation of a Gaussian."""
 
 
 def change_intensity(
@@ -62,6 +64,30 @@ def other_appearance(image: Image, rng: np.random.Generator) -> Image:
         x = x if last else F.leaky_relu_(x)
     share = rng.random()
     return _as_bright_as(torch.lerp(image, _as_bright_as(x, image), share), image)
+
+
+def other_structures(
+    image: Image,
+    labels: Shaped[Tensor, "*r x y z"],
+    factors: tuple[float, float],
+    rng: np.random.Generator,
+) -> Image:
+    """Half of the structures darker or brighter than they are, as disease makes them: iron darkens
+    liver and spleen, so that a network which knows them by their brightness finds neither.
+
+    Distances from the channel's darkest voxel times a factor, drawn between the two on a
+    logarithmic scale for each structure. Surfaces are as soft as partial volumes make them.
+    """
+    kinds = (
+        labels if labels.ndim == 4 else [labels == one for one in torch.unique(labels) if one > 0]
+    )
+    change = torch.ones(image.shape[1:])
+    for mask in kinds:
+        factor = float(np.exp(rng.uniform(*np.log(factors))))
+        if rng.random() < 0.5:
+            change[mask] = factor
+    low = image.amin((1, 2, 3), keepdim=True)
+    return low + (image - low) * blur(change[None], _PARTIAL_VOLUME)
 
 
 def _as_bright_as(x: Image, image: Image) -> Image:

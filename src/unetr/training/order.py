@@ -23,7 +23,7 @@ from unetr.training.precision import choose_precision
 from unetr.training.progress import Watcher
 from unetr.training.ready import prepare
 from unetr.training.recipe import Recipe, load_recipe
-from unetr.training.sizes import batch_size, learning_rate, network_config
+from unetr.training.sizes import batch_size, learning_rate, network_config, structure_probability
 
 # Of what a recipe says, these may be changed when a run is continued.
 _MAY_CHANGE = ("max_steps", "max_minutes", "log_steps", "save_steps", "save_minutes")
@@ -193,7 +193,9 @@ def decide(order: Order, device: torch.device, world: int, watcher: Watcher) -> 
         "batch": batch,
         "precision": precision,
     }
+    often = structure_probability(recipe.augmentation.structure_p, len(split.train))
     resolved = _with(recipe, "training", chosen)
+    resolved = _with(resolved, "augmentation", {"structure_p": often})
     return Prepared(manifest, _filled(resolved, plan, name, config))
 
 

@@ -31,6 +31,7 @@ class Data(_Section):
         orientation: Such as LPS. Axes may be turned round, but stay x, y and z of the patient.
         crop: A `kind` (`none`, `nonzero`, or `above` a `threshold`) and a `margin_mm`.
         image_order: Interpolation along each axis: 0 nearest, 1 linear, 3 cubic.
+        overlap: Share that windows have in common.
         blend: How overlapping windows are weighted.
         mirror_axes: Axes (0, 1, 2) along which training and `--tta` may flip.
         normalisation: `plan` leaves it to the plan; `window` clips to window_hu and maps it to
@@ -47,9 +48,7 @@ class Data(_Section):
     orientation: bounds.Orientation | None = None
     crop: Crop | None = None
     image_order: tuple[Order, Order, Order] | None = None
-    overlap: float | None = Field(
-        default=None, ge=0.0, lt=1.0, description="Share that windows have in common."
-    )
+    overlap: float | None = Field(default=None, ge=0.0, lt=1.0)
     blend: Literal["gaussian", "constant"] | None = None
     mirror_axes: bounds.Axes | None = None
     normalisation: Literal["plan", "window", "foreground", "zscore", "zscore-nonzero"] = "plan"
@@ -64,11 +63,9 @@ class Network(_Section):
     Attributes:
         skip_layers: Blocks, counted from 1, whose outputs feed the decoder besides the last.
         decoder: `unetr` is the paper's; `nup`, `pup` and `mla` are those of its ablation.
-        drop_path: How often the last block of unetr-modern is skipped in training; those before
-            less.
+        drop_path: How often unetr-modern skips its last block in training; those before less.
         num_registers: Tokens without a place in the patch, for what belongs to none.
-        checkpointing: The transformer computes its activations again in the backward pass: less
-            memory, more time.
+        checkpointing: Its transformer's activations are computed twice: less memory, more time.
     """
 
     name: NetworkName = Field(default="unetr", description="`--network` overrules it.")
@@ -111,10 +108,13 @@ class Augmentation(_Section):
         rot90_planes: Quarter turns in any plane, or in that of x and y alone.
         rotate_degrees: About each axis; on thick slices only in the plane of the slices.
         scale: 0.2 draws from 1/1.2 to 1.2.
-        appearance_p: Of other intensities for the same shapes, where the plan normalises each scan
-            by itself.
+        appearance_p: Of other intensities for the same shapes; only where each scan is normalised
+            by itself, as MR is.
+        structure_p: Of structures darker or brighter than they are, only there too. Left out, it is
+            0.2 where fewer than 50 cases train, else 0.
         intensity_scale, intensity_shift: x becomes x (1 + s) + t with s, t drawn uniformly.
-        gamma, contrast, low_resolution: Exponent or factor, drawn between the two.
+        structure, gamma, contrast, low_resolution: Exponent or factor, drawn between the two.
+        noise: Largest deviation of normalised intensities.
         blur_voxels: Width of the Gaussian, drawn between the two.
     """
 
@@ -127,6 +127,8 @@ class Augmentation(_Section):
     scale_p: bounds.Probability = 0.0
     scale: bounds.NotNegative = 0.2
     appearance_p: bounds.Probability = 0.0
+    structure_p: float | None = Field(default=None, ge=0.0, le=1.0)
+    structure: bounds.PositiveRange = (0.3, 1.7)
     intensity_scale_p: bounds.Probability = 0.0
     intensity_scale: bounds.NotNegative = 0.1
     intensity_shift_p: bounds.Probability = 0.0
@@ -136,9 +138,7 @@ class Augmentation(_Section):
     contrast_p: bounds.Probability = 0.0
     contrast: bounds.PositiveRange = (0.75, 1.25)
     noise_p: bounds.Probability = 0.0
-    noise: bounds.NotNegative = Field(
-        default=0.1, description="Largest deviation, normalised intensities."
-    )
+    noise: bounds.NotNegative = 0.1
     blur_p: bounds.Probability = 0.0
     blur_voxels: bounds.PositiveRange = (0.5, 1.0)
     low_resolution_p: bounds.Probability = 0.0
