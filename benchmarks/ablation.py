@@ -2,7 +2,7 @@
 
 Every row is `unetr train` on fold 1 of the data set with one setting changed, scored on that fold's
 validation cases on the scans' own grid as accuracy.py does, without mirroring. Fold 1 is where
-choices are made; no choice was made on the other folds. Losing rows stay in.
+choices are made; accuracy.py tells of one that was not made there. Losing rows stay in.
 
 Each row is one training. Intervals and p-values are of cases: they do not contain how much two
 trainings differ, of which the row with another seed gives an idea, and are not corrected for the

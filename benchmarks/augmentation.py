@@ -23,7 +23,8 @@ from monai import transforms as mt
 from unetr.data.plan import Label, Normalisation, Plan
 from unetr.training import intensity
 from unetr.training.augmentation import affine_patch, augmented_patch, draw_affine
-from unetr.training.recipe import Augmentation, Sampling, load_recipe
+from unetr.training.recipe import Augmentation, Sampling
+from unetr.training.recipe_toml import load_recipe
 from unetr.training.sampling import patch_start
 
 BOTH = ("image", "label")

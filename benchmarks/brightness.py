@@ -1,21 +1,25 @@
 """Does a network know a structure by its shape and place, or by how bright it is?
 
 Disease changes brightness: iron darkens liver and spleen in MR. Scans that a training did not see
-are predicted as they are, then once per structure and factor with that one structure darker or
-brighter: its distances from the scan's darkest voxel times the factor, its surface as soft as
-partial volumes make it. Printed is the mean Dice of the changed structures, on the scans' own grid,
-after the plan's post-processing.
+are predicted as they are, then with one structure after the other changed: its distances from the
+scan's darkest voxel times a factor, as `augmentation.structure_p` does in training, or moved by a
+constant until its mean is that of what lies within a centimetre about it, which no training does.
+Surfaces are as soft as partial volumes make them. Printed is the mean Dice of the changed
+structures on the scans' own grid, after the plan's post-processing.
 
     python benchmarks/brightness.py RUN [RUN ...] [--data DATASET]
 """
 
 import argparse
+import sys
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool
-from scipy.ndimage import gaussian_filter
+from jaxtyping import Bool, Float
+from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 from runs import as_planned, find_data
 from unetr import Predictor
@@ -23,9 +27,11 @@ from unetr.data.dataset import open_dataset
 from unetr.image import Volume, read_image, read_labels
 from unetr.metrics import score_structures
 
-FACTORS = (0.25, 0.5, 1.0, 1.6)
 SURFACE = 0.5
 """Its width in voxels, as the deviation of a Gaussian."""
+ABOUT_MM = 10.0
+
+Change = Callable[[Volume, Bool[np.ndarray, "x y z"], Bool[np.ndarray, "x y z"]], Volume]
 
 
 def main() -> None:
@@ -35,44 +41,73 @@ def main() -> None:
     parser.add_argument("--data", default="chaos_mr")
     options = parser.parse_args()
     data = find_data(options.data)
-    print("| run | scans | structures | " + " | ".join(f"x {factor:g}" for factor in FACTORS)
-          + " |\n" + "|---" * (3 + len(FACTORS)) + "|")  # fmt: skip
-    for path in options.runs:
-        scans, structures, dice = measured(path, data)
-        means = " | ".join(f"{np.mean(dice[factor]):.3f}" for factor in FACTORS)
-        print(f"| {path.name} | {scans} | {structures} | {means} |", flush=True)
+    print(f"{data.name}")
+    print(f"| run | scans | structures | as it is | {' | '.join(CHANGES)} |")
+    print("|---" * (4 + len(CHANGES)) + "|")
+    for run in options.runs:
+        scans, dice = measured(run, data)
+        means = " | ".join(f"{np.mean(each):.3f}" for each in dice.values())
+        name = run.parent.name if run.name.startswith("fold_") else run.name
+        print(f"| {name} | {scans} | {len(dice['as it is'])} | {means} |", flush=True)
 
 
-def measured(path: Path, data: Path) -> tuple[int, int, dict[float, list[float]]]:
-    """Numbers of scans and of their structures, and the Dice of each by factor."""
-    model = as_planned(path)
+def measured(run: Path, data: Path) -> tuple[int, dict[str, list[float]]]:
+    """The number of scans, and the Dice of each structure by what was done to it."""
+    model = as_planned(run)
     predictor = Predictor(model, engine="torch", precision="fp32")
     unseen = set(model.provenance["validation"])
     cases = [case for case in open_dataset(data).cases if case.name in unseen]
-    dice: dict[float, list[float]] = {factor: [] for factor in FACTORS}
+    if not cases:
+        sys.exit(f"{data}: none of the cases that {run} was validated on")
+    dice: dict[str, list[float]] = {name: [] for name in ("as it is", *CHANGES)}
     for case in cases:
-        scan, truth = read_image(case.images), read_labels(case.labels)
-        as_it_is = predictor(scan).labels
-        for label in np.unique(truth.array)[1:]:
-            mask = truth.array[0] == label
-            for factor in FACTORS:
-                found = (
-                    as_it_is if factor == 1 else predictor(brightened(scan, mask, factor)).labels
-                )
-                score = score_structures(
-                    found.array[0], truth.array[0], {"it": [int(label)]}, truth.spacing_mm
-                )
-                dice[factor].append(score["it"].dice or 0.0)
-    return len(cases), len(dice[1.0]), dice
+        assert case.label is not None  # only labelled ones are validated on
+        scan, truth = read_image(case.images), read_labels(case.label)
+        labelled = truth.array[0] > 0
+
+        def keep(name: str, label: int, found: Volume, truth: Volume = truth) -> None:
+            pair = found.array[0], truth.array[0]
+            score = score_structures(*pair, {"it": [label]}, truth.spacing_mm)["it"].dice
+            dice[name].append(score or 0.0)
+
+        unchanged = predictor(scan).labels
+        for label in np.unique(truth.array[truth.array > 0]).tolist():
+            keep("as it is", label, unchanged)
+            for name, change in CHANGES.items():
+                changed = change(scan, truth.array[0] == label, labelled)
+                keep(name, label, predictor(changed).labels)
+    return len(cases), dice
 
 
-def brightened(scan: Volume, mask: Bool[np.ndarray, "x y z"], factor: float) -> Volume:
-    """The scan with one structure's distances from the darkest voxel times `factor`."""
-    image = scan.array.astype(np.float32)
-    low = image.min((1, 2, 3), keepdims=True)
-    share = gaussian_filter(mask.astype(np.float32), SURFACE)
-    return replace(scan, array=low + (image - low) * (1 + (factor - 1) * share))
+def times(
+    factor: float, scan: Volume, mask: Bool[np.ndarray, "x y z"], _labelled: object
+) -> Volume:
+    """Distances from the darkest voxel times `factor`."""
+    low = scan.array.min((1, 2, 3), keepdims=True)
+    change = (scan.array.astype(np.float32) - low) * (factor - 1)
+    return replace(scan, array=scan.array + change * _soft(mask))
 
+
+def as_about(
+    scan: Volume, mask: Bool[np.ndarray, "x y z"], labelled: Bool[np.ndarray, "x y z"]
+) -> Volume:
+    """Moved to the mean of what lies about it and has no label."""
+    away = distance_transform_edt(~mask, sampling=scan.spacing_mm)
+    about = (away < ABOUT_MM) & ~labelled
+    shift = [image[about].mean() - image[mask].mean() for image in scan.array]
+    return replace(scan, array=scan.array + np.reshape(shift, (-1, 1, 1, 1)) * _soft(mask))
+
+
+def _soft(mask: Bool[np.ndarray, "x y z"]) -> Float[np.ndarray, "x y z"]:
+    return gaussian_filter(mask.astype(np.float32), SURFACE)
+
+
+CHANGES: dict[str, Change] = {
+    "x 0.25": partial(times, 0.25),
+    "x 0.5": partial(times, 0.5),
+    "x 1.6": partial(times, 1.6),
+    "as bright as what lies about it": as_about,
+}
 
 if __name__ == "__main__":
     main()

@@ -26,7 +26,7 @@ from monai import transforms as mt
 from augmentation import BOTH, made_case, made_plan, monai_chain
 from training_step import BATCH, CLASSES, RECIPES, our_learner, patches
 from unetr.training.batches import Batch, Batches
-from unetr.training.recipe import load_recipe
+from unetr.training.recipe_toml import load_recipe
 
 SIZES = ("btcv", "hippocampus")
 CASES = 8

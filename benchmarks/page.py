@@ -3,7 +3,7 @@
 A section per command: what it measures in the words of the script's own docstring, the command, the
 output as printed, the day and the minutes. Sections that are not run again stay as they are.
 
-    python benchmarks/page.py [NAME ...]      # default: all but those that train for hours
+    python benchmarks/page.py [NAME ...]      # default: all but LONG
     python benchmarks/page.py "accuracy --data chaos_mr --networks auto"
 """
 
@@ -30,6 +30,7 @@ SCRIPTS = (
     "restore_memory", "round_trip", "metrics", "startup", "orientations", "uncertainty",
     "kill_resume", "shipped",
 )  # fmt: skip
+# These train for hours, or need runs that are named.
 LONG = ("accuracy", "ablation", "brightness")
 INTRODUCTION = """\
 # Benchmarks

@@ -24,7 +24,7 @@ def measure(side: int, batch: int, outputs: int) -> float:
     from unetr import UNETR
     from unetr.training.batches import Batch
     from unetr.training.learner import Learner
-    from unetr.training.recipe import load_recipe
+    from unetr.training.recipe_toml import load_recipe
 
     network = UNETR(in_channels=1, out_channels=outputs, img_size=side)
     learner = Learner(network, load_recipe("btcv"), torch.device("cpu"), "fp32")

@@ -96,7 +96,7 @@ def our_learner(size: str, precision: str, weights: Path | None = None) -> tuple
     from unetr.data.plan import Label, Normalisation, Plan
     from unetr.model.monai_weights import import_monai
     from unetr.training.learner import Learner
-    from unetr.training.recipe import load_recipe
+    from unetr.training.recipe_toml import load_recipe
     from unetr.training.sizes import learning_rate, network_config
 
     recipe = load_recipe(RECIPES[size])

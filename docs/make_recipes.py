@@ -17,7 +17,8 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from unetr.training.recipe import Recipe, recipe_names
+from unetr.training.recipe import Recipe
+from unetr.training.recipe_toml import recipe_names
 
 PAGE = Path(__file__).with_name("recipes.md")
 HEAD = """\
@@ -90,7 +91,7 @@ def _kind(annotation: Any) -> str:
     if origin is typing.Annotated:
         return _kind(inner[0])
     if origin in (types.UnionType, typing.Union):
-        return _kind(next(each for each in inner if each is not types.NoneType))
+        return " or ".join(_kind(each) for each in inner if each is not types.NoneType)
     if origin is typing.Literal:
         return ", ".join(f"`{each}`" for each in inner)
     if origin is tuple and inner[-1] is ...:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from unetr.training.recipe import Recipe, known_keys, recipe_names
+from unetr.training.recipe import Recipe
+from unetr.training.recipe_toml import known_keys, recipe_names
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"

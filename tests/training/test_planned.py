@@ -8,11 +8,17 @@ import torch
 from unetr.checkpoint import Model
 from unetr.data.dataset import open_dataset
 from unetr.data.fingerprint import fingerprint
-from unetr.data.plan import Crop, Label, Normalisation, Region
+from unetr.data.plan import Crop, Label, Normalisation, Postprocessing, Region
 from unetr.errors import InputError
 from unetr.training.initialise import inherited_network, inherited_plan
-from unetr.training.planned import normalisations, plan_run, with_regions
-from unetr.training.recipe import Data, load_recipe
+from unetr.training.planned import (
+    normalisations,
+    plan_run,
+    structure_probability,
+    with_regions,
+)
+from unetr.training.recipe import Data
+from unetr.training.recipe_toml import load_recipe
 
 from .phantoms import write_phantoms
 from .tiny import PATCH, tiny_plan, tiny_unetr
@@ -161,3 +167,22 @@ def test_a_model_of_labels_is_tuned_on_labels(known):
     dataset = brain_tumour(known[0])
     model = Model(tiny_unetr(), tiny_plan())
     assert with_regions(dataset, load_recipe("auto"), model) == (dataset, "")
+
+
+def test_few_scans_of_organs_without_a_scale_of_their_own_change_structures():
+    plan = tiny_plan()
+    whole = [Postprocessing(label=label.id, largest_component=True) for label in plan.labels[1:]]
+    organs = plan.model_copy(update={"postprocessing": tuple(whole)})
+    assert structure_probability("plan", organs, 49) > 0
+    assert structure_probability("plan", organs, 50) == 0
+    ct = (Normalisation(kind="range", low=-1000.0, high=1000.0),) * len(plan.channels)
+    region = Region(name="all", members=(1,), paint=1)
+    for other in (
+        plan,
+        organs.model_copy(update={"postprocessing": tuple(whole[1:])}),
+        organs.model_copy(update={"normalisation": ct}),
+        organs.model_copy(update={"regions": (region,)}),
+    ):
+        assert structure_probability("plan", other, 12) == 0
+        assert structure_probability(0.3, other, 500) == 0.3
+    assert structure_probability(0.0, organs, 12) == 0

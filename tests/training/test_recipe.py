@@ -3,8 +3,7 @@
 import pytest
 
 from unetr.errors import InputError
-from unetr.training.recipe import load_recipe, recipe_names
-from unetr.training.recipe_toml import to_toml
+from unetr.training.recipe_toml import load_recipe, recipe_names, to_toml
 
 
 def test_the_papers_recipes_to_the_letter():
@@ -21,6 +20,7 @@ def test_the_papers_recipes_to_the_letter():
         assert recipe.sampling.foreground == 0.5
         assert recipe.augmentation.flip_axes == "all"
         assert recipe.augmentation.rot90_planes == "all"
+        assert recipe.augmentation.structure_p == recipe.augmentation.appearance_p == 0
         assert recipe.network.feature_size == 16
         assert recipe.loss.squared
         assert recipe.loss.include_background

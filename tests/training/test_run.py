@@ -21,7 +21,7 @@ from unetr.training.folder import read_manifest
 from unetr.training.history import read_history
 from unetr.training.order import Order, decide
 from unetr.training.progress import Silence
-from unetr.training.recipe import load_recipe
+from unetr.training.recipe_toml import load_recipe
 from unetr.training.run import _begin, run_training
 from unetr.training.state import StopRequest, load_state
 
@@ -119,6 +119,7 @@ def test_the_resolved_recipe_is_whole_and_reads_back(finished):
     assert recipe.data.spacing_mm == plan.spacing_mm
     assert recipe.network.hidden_size == 16
     assert (recipe.training.batch, recipe.training.precision) == (2, "fp32")
+    assert recipe.augmentation.structure_p != "plan"
 
 
 @pytest.mark.parametrize("name", ["unetr-modern", "dynunet", "segresnet", "swinunetr"])

@@ -5,7 +5,8 @@ import torch
 
 from unetr.checkpoint import build_network
 from unetr.errors import InputError
-from unetr.training.recipe import Network, load_recipe
+from unetr.training.recipe import Network
+from unetr.training.recipe_toml import load_recipe
 from unetr.training.sizes import (
     batch_size,
     fit_plan,
@@ -13,7 +14,6 @@ from unetr.training.sizes import (
     network_config,
     patch_limit,
     pyramid,
-    structure_probability,
 )
 
 
@@ -92,10 +92,3 @@ def test_pyramid_spares_thick_slices(plan):
     assert strides[:3] == [[1, 1, 1], [2, 2, 1], [2, 2, 1]]
     assert kernels[0] == [3, 3, 1]
     assert kernels[-1] == [3, 3, 3]
-
-
-def test_structures_change_where_few_cases_train():
-    assert structure_probability(None, 49) > 0
-    assert structure_probability(None, 50) == 0
-    assert structure_probability(0.0, 12) == 0
-    assert structure_probability(0.3, 500) == 0.3

@@ -79,7 +79,7 @@ def _plan(name: str) -> "Plan":
     from unetr.data.plan import Crop, Normalisation, Plan
     from unetr.errors import InputError
     from unetr.export.published import TASKS
-    from unetr.training.recipe import load_recipe
+    from unetr.training.recipe_toml import load_recipe
 
     if name not in TASKS:
         raise InputError(f"--recipe {name}: not a published task; known are {', '.join(TASKS)}")

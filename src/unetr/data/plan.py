@@ -157,6 +157,11 @@ class Plan(_Strict):
         """Network outputs: one per label with the background (softmax), or one per region."""
         return len(self.regions) or len(self.labels)
 
+    @property
+    def calibrated(self) -> bool:
+        """Whether a value means the same tissue in each scan, as in CT."""
+        return any(how.kind in ("range", "standard") for how in self.normalisation)
+
     def preprocess(
         self, volume: "unetr.image.volume.Volume"
     ) -> "tuple[np.ndarray[Any, Any], unetr.data.grid.Placement]":

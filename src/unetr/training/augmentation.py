@@ -47,11 +47,12 @@ def augmented_patch(
         plane = planes[rng.integers(len(planes))]
         turns = int(rng.integers(1, 4))
         image, labels = image.rot90(turns, plane), labels.rot90(turns, plane)
-    calibrated = any(how.kind in ("range", "standard") for how in plan.normalisation)
-    # Drawn in any case, so that the plan does not change what others draw.
-    if rng.random() < (augmentation.structure_p or 0) and not calibrated:
+    # Drawn in any case, so that the plan does not change what others draw; `plan` has become a
+    # number when a run begins.
+    often = 0.0 if augmentation.structure_p == "plan" else augmentation.structure_p
+    if rng.random() < often and not plan.calibrated:
         image = other_structures(image, labels, augmentation.structure, rng)
-    return change_intensity(image, augmentation, rng, calibrated), labels.contiguous()
+    return change_intensity(image, augmentation, rng, plan.calibrated), labels.contiguous()
 
 
 def square_planes(plan: Plan, planes: Literal["all", "axial"] = "all") -> list[tuple[int, int]]:

@@ -15,8 +15,8 @@ from unetr.data.plan import Plan
 from unetr.errors import InputError
 from unetr.files import written_whole
 from unetr.training.precision import Precision
-from unetr.training.recipe import Recipe, load_recipe
-from unetr.training.recipe_toml import to_toml
+from unetr.training.recipe import Recipe
+from unetr.training.recipe_toml import load_recipe, to_toml
 
 # What a run writes into its folder.
 _OURS = (

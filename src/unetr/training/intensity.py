@@ -22,8 +22,7 @@ def change_intensity(
     in its order.
 
     Args:
-        calibrated: Whether a value means the same tissue in each scan, as in CT. Appearances are
-            not exchanged then.
+        calibrated: As `Plan.calibrated`; appearances are not exchanged then.
     """
     # Drawn in any case, so that the plan does not change what others draw.
     if rng.random() < recipe.appearance_p and not calibrated:
@@ -72,20 +71,26 @@ def other_structures(
     factors: tuple[float, float],
     rng: np.random.Generator,
 ) -> Image:
-    """Half of the structures darker or brighter than they are, as disease makes them: iron darkens
-    liver and spleen, so that a network which knows them by their brightness finds neither.
+    """Half of the structures darker or brighter than they are, in all channels, as disease makes
+    them: iron darkens liver and spleen, and a network that knows them by brightness finds neither.
 
     Distances from the channel's darkest voxel times a factor, drawn between the two on a
     logarithmic scale for each structure. Surfaces are as soft as partial volumes make them.
+
+    Args:
+        labels: (x, y, z) of classes, 0 the background, or (r, x, y, z) masks, of which the last
+            counts where they overlap.
     """
-    kinds = (
-        labels if labels.ndim == 4 else [labels == one for one in torch.unique(labels) if one > 0]
+    masks = (
+        labels.bool() if labels.ndim == 4 else [labels == k for k in torch.unique(labels) if k > 0]
     )
     change = torch.ones(image.shape[1:])
-    for mask in kinds:
+    for mask in masks:
         factor = float(np.exp(rng.uniform(*np.log(factors))))
         if rng.random() < 0.5:
             change[mask] = factor
+    if bool((change == 1).all()):
+        return image
     low = image.amin((1, 2, 3), keepdim=True)
     return low + (image - low) * blur(change[None], _PARTIAL_VOLUME)
 

@@ -18,12 +18,13 @@ from unetr.machine import GB, available_gb
 from unetr.training.folder import Manifest, command, now, read_manifest, read_recipe, versions
 from unetr.training.folds import split_cases
 from unetr.training.initialise import inherited_network, inherited_plan
-from unetr.training.planned import PLANNED, plan_run, with_regions
+from unetr.training.planned import PLANNED, plan_run, structure_probability, with_regions
 from unetr.training.precision import choose_precision
 from unetr.training.progress import Watcher
 from unetr.training.ready import prepare
-from unetr.training.recipe import Recipe, load_recipe
-from unetr.training.sizes import batch_size, learning_rate, network_config, structure_probability
+from unetr.training.recipe import Recipe
+from unetr.training.recipe_toml import load_recipe
+from unetr.training.sizes import batch_size, learning_rate, network_config
 
 # Of what a recipe says, these may be changed when a run is continued.
 _MAY_CHANGE = ("max_steps", "max_minutes", "log_steps", "save_steps", "save_minutes")
@@ -193,7 +194,13 @@ def decide(order: Order, device: torch.device, world: int, watcher: Watcher) -> 
         "batch": batch,
         "precision": precision,
     }
-    often = structure_probability(recipe.augmentation.structure_p, len(split.train))
+    asked = recipe.augmentation.structure_p
+    often = structure_probability(asked, plan, len(dataset.cases))
+    if often and asked == "plan":
+        watcher.say(
+            f"note: few cases, structures in one piece: augmentation.structure_p is {often:g}; "
+            "--set augmentation.structure_p=0 leaves them as bright as they are"
+        )
     resolved = _with(recipe, "training", chosen)
     resolved = _with(resolved, "augmentation", {"structure_p": often})
     return Prepared(manifest, _filled(resolved, plan, name, config))

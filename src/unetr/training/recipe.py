@@ -1,16 +1,10 @@
-"""Recipes: every number of a training run in one TOML file, and how single fields are overruled."""
+"""Recipes: every number of a training run."""
 
-import difflib
-import tomllib
-from collections.abc import Sequence
-from importlib import resources
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from unetr.data.plan import Crop, Order
-from unetr.errors import InputError
 from unetr.training import bounds
 
 Triple = tuple[bounds.Positive, bounds.Positive, bounds.Positive]
@@ -63,9 +57,11 @@ class Network(_Section):
     Attributes:
         skip_layers: Blocks, counted from 1, whose outputs feed the decoder besides the last.
         decoder: `unetr` is the paper's; `nup`, `pup` and `mla` are those of its ablation.
-        drop_path: How often unetr-modern skips its last block in training; those before less.
+        drop_path: How often the last block of unetr-modern is skipped in training; those before
+            less.
         num_registers: Tokens without a place in the patch, for what belongs to none.
-        checkpointing: Its transformer's activations are computed twice: less memory, more time.
+        checkpointing: The transformer computes its activations again in the backward pass: less
+            memory, more time.
     """
 
     name: NetworkName = Field(default="unetr", description="`--network` overrules it.")
@@ -108,13 +104,16 @@ class Augmentation(_Section):
         rot90_planes: Quarter turns in any plane, or in that of x and y alone.
         rotate_degrees: About each axis; on thick slices only in the plane of the slices.
         scale: 0.2 draws from 1/1.2 to 1.2.
-        appearance_p: Of other intensities for the same shapes; only where each scan is normalised
-            by itself, as MR is.
-        structure_p: Of structures darker or brighter than they are, only there too. Left out, it is
-            0.2 where fewer than 50 cases train, else 0.
+        appearance_p: Of other intensities for the same shapes, where the plan normalises each scan
+            by itself, as it does with MR.
+        structure_p: Of structures darker or brighter than they are, each with a probability of one
+            half, where the plan normalises each scan by itself. `plan` is 0.2 where the plan is of
+            fewer than 50 cases and every label comes in one piece, as organs do, else 0.
+        structure: Factor of a structure's distances from the patch's darkest voxel, drawn between
+            the two on a logarithmic scale.
         intensity_scale, intensity_shift: x becomes x (1 + s) + t with s, t drawn uniformly.
-        structure, gamma, contrast, low_resolution: Exponent or factor, drawn between the two.
-        noise: Largest deviation of normalised intensities.
+        gamma, contrast, low_resolution: Exponent or factor, drawn between the two.
+        noise: Largest deviation, normalised intensities.
         blur_voxels: Width of the Gaussian, drawn between the two.
     """
 
@@ -127,7 +126,7 @@ class Augmentation(_Section):
     scale_p: bounds.Probability = 0.0
     scale: bounds.NotNegative = 0.2
     appearance_p: bounds.Probability = 0.0
-    structure_p: float | None = Field(default=None, ge=0.0, le=1.0)
+    structure_p: bounds.Probability | Literal["plan"] = 0.0
     structure: bounds.PositiveRange = (0.3, 1.7)
     intensity_scale_p: bounds.Probability = 0.0
     intensity_scale: bounds.NotNegative = 0.1
@@ -210,91 +209,3 @@ class Recipe(_Section):
     loss: Loss = Loss()
     training: Training = Training()
     validation: Validation = Validation()
-
-
-def recipe_names() -> list[str]:
-    """The recipes in the package."""
-    files = resources.files("unetr.training.recipes").iterdir()
-    return sorted(file.name[:-5] for file in files if file.name.endswith(".toml"))
-
-
-def load_recipe(name: str | Path, settings: Sequence[str] = ()) -> Recipe:
-    """A recipe of the package by its name, or a TOML file, with single fields overruled.
-
-    Args:
-        name: Such as `btcv`, or a path that ends in .toml.
-        settings: Such as `training.lr=3e-4`; values as in TOML, bare words are strings.
-
-    Raises:
-        InputError: no such recipe, or a field that recipes do not have (near ones are named), or
-            a value that does not fit.
-    """
-    content = _read(name)
-    for setting in settings:
-        _overrule(content, setting)
-    try:
-        return Recipe.model_validate(content)
-    except ValidationError as error:
-        key, reason = bounds.first_fault(error)
-        if error.errors()[0]["type"] == "extra_forbidden":
-            raise InputError(f"recipe {name}: {_unknown(key)}") from None
-        raise InputError(f"recipe {name}: {key}: {reason}; correct its value") from None
-
-
-def _read(name: str | Path) -> dict[str, Any]:
-    if str(name) in recipe_names():
-        text = resources.files("unetr.training.recipes").joinpath(f"{name}.toml").read_text()
-    elif str(name).endswith(".toml"):
-        try:
-            text = Path(name).read_text(encoding="utf-8-sig")
-        except UnicodeDecodeError:
-            raise InputError(f"{name}: is not UTF-8; save it in that encoding") from None
-        except OSError as error:
-            raise InputError(f"{name}: cannot be read ({error.strerror or error})") from None
-    else:
-        raise InputError(
-            f"recipe {name!r} is not known; known are {', '.join(recipe_names())}, "
-            "or give a .toml file"
-        )
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{name}: not TOML: {error}") from None
-
-
-def _overrule(content: dict[str, Any], setting: str) -> None:
-    key, equals, text = setting.partition("=")
-    key = key.strip()
-    if not equals:
-        raise InputError(f"--set {setting}: give it as section.key=value")
-    if key not in known_keys():
-        raise InputError(f"--set {setting}: {_unknown(key)}")
-    try:
-        value = tomllib.loads(f"value = {text.strip()}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text.strip()
-    section, _, field = key.rpartition(".")
-    table = content.setdefault(section, {}) if section else content
-    if isinstance(table, dict):  # What is none is refused as a whole.
-        table[field] = value
-
-
-def known_keys() -> list[str]:
-    """All fields of a recipe as `section.key`."""
-    keys = ["name"]
-    for section, info in Recipe.model_fields.items():
-        kind = info.annotation
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            keys += [f"{section}.{field}" for field in kind.model_fields]
-    return keys
-
-
-def _unknown(key: str) -> str:
-    """Names the fields that look most like `key`, by its last part or as a whole."""
-    known = known_keys()
-    last = key.rpartition(".")[2]
-    ends = {name.rpartition(".")[2]: name for name in known}
-    near = [ends[end] for end in difflib.get_close_matches(last, ends, n=2, cutoff=0.6)]
-    near += [name for name in difflib.get_close_matches(key, known, n=3) if name not in near]
-    cure = f"near are {', '.join(near[:3])}" if near else f"fields are {', '.join(known)}"
-    return f"there is no field {key!r}; {cure}"

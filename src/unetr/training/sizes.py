@@ -17,8 +17,6 @@ _BATCH = 2
 _CPU_PATCH_VOXELS = 64**3
 _SWIN_MULTIPLE = 32
 _THICK = 2.0
-_FEW_CASES = 50
-_STRUCTURE_P = 0.2
 
 
 def patch_limit(limit_voxels: int, device_type: str) -> int:
@@ -52,17 +50,6 @@ def learning_rate(asked: float | None, config: dict[str, Any]) -> float:
         return asked
     width = config.get("hidden_size")
     return 4e-3 * min(1.0, 256 / width) if width else 1e-3
-
-
-def structure_probability(asked: float | None, cases: int) -> float:
-    """How often structures are made darker or brighter than they are.
-
-    Among few cases for training there is none with the disease that the next one has, so that a
-    network learns to know an organ by its brightness; among many there is.
-    """
-    if asked is not None:
-        return asked
-    return _STRUCTURE_P if cases < _FEW_CASES else 0.0
 
 
 def fit_plan(plan: Plan, network: Network) -> Plan:
