@@ -11,6 +11,7 @@ from unetr.data.fingerprint import fingerprint
 from unetr.data.plan import Crop, Label, Normalisation, Postprocessing, Region
 from unetr.errors import InputError
 from unetr.training.initialise import inherited_network, inherited_plan
+from unetr.training.order import Order, decide
 from unetr.training.planned import (
     normalisations,
     plan_run,
@@ -20,7 +21,8 @@ from unetr.training.planned import (
 from unetr.training.recipe import Data
 from unetr.training.recipe_toml import load_recipe
 
-from .phantoms import write_phantoms
+from .heard import Heard
+from .phantoms import TINY, write_phantoms
 from .tiny import PATCH, tiny_plan, tiny_unetr
 
 
@@ -186,3 +188,16 @@ def test_few_scans_of_organs_without_a_scale_of_their_own_change_structures():
         assert structure_probability("plan", other, 12) == 0
         assert structure_probability(0.3, other, 500) == 0.3
     assert structure_probability(0.0, organs, 12) == 0
+
+
+def test_few_scans_of_whole_structures_are_told_that_these_change_brightness(tmp_path):
+    data = write_phantoms(tmp_path / "data", cases=10)
+    for setting, often in (("plan", 0.2), ("0", 0.0)):
+        settings = (*TINY, f"augmentation.structure_p={setting}")
+        watcher = Heard()
+        order = Order(data, tmp_path / "run", settings=settings, max_steps=1)
+        recipe = decide(order, torch.device("cpu"), 1, watcher).recipe
+        assert recipe.augmentation.structure_p == often
+        assert any("--set augmentation.structure_p=0" in line for line in watcher.lines) == (
+            setting == "plan"
+        )

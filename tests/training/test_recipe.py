@@ -84,6 +84,7 @@ def test_fields_are_overruled():
         ("augmentation.low_resolution=[0, 1]", r"augmentation\.low_resolution\.0: .*than 0"),
         ("augmentation.gamma=[2, 1]", r"augmentation\.gamma: 2 is above 1; the smaller one comes"),
         ("augmentation.flip_p=1.5", r"augmentation\.flip_p: .*less than or equal to 1"),
+        ("augmentation.structure_p=2", r"augmentation\.structure_p: .*equal to 1 or .*'plan';"),
         ("augmentation.noise=-1", r"augmentation\.noise: .*greater than or equal to 0"),
     ],
 )

@@ -55,7 +55,15 @@ Orientation = Annotated[str, AfterValidator(_directions)]
 
 def first_fault(error: ValidationError) -> tuple[str, str]:
     """The field of the first value that does not fit, and why; no field where several together do
-    not."""
-    first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"])
-    return key, first["msg"].removeprefix("Value error, ")
+    not. Where a field takes several kinds of values, why it is none of them."""
+    faults = error.errors()
+    key = _field(faults[0]["loc"])
+    why = [
+        each["msg"].removeprefix("Value error, ") for each in faults if _field(each["loc"]) == key
+    ]
+    return key, " or ".join(dict.fromkeys(why))
+
+
+def _field(place: tuple[int | str, ...]) -> str:
+    """Without the kind of value that was tried, such as `constrained-float`, which is no field."""
+    return ".".join(str(part) for part in place if isinstance(part, int) or part.isidentifier())
