@@ -10,8 +10,8 @@ in one piece.
 
 `auto` is what `unetr train` does by itself; choices in it were made on fold 1 of the hippocampi.
 One was not: plans of few scans have structures made darker and brighter because a liver in fold 0
-of chaos_mr, which iron had darkened, was not found; there `auto` is judged by the case that it was
-made for. `same-brightness` is without, and was trained before that case was looked at.
+of chaos_mr, as dark as iron makes them, was not found; there `auto` is judged by the case that it
+was made for. `same-brightness` is without, and was trained before that case was looked at.
 `paper` is the network of arXiv:2103.10504 at its published size, patches of 16 included, `dynunet`
 nnU-Net's; both go by auto's recipe, with the learning rate that `unetr` has for such a network.
 Intervals are bootstrapped over cases; differences are paired, against the first network. Each run
