@@ -6,6 +6,7 @@ import importlib.metadata
 import io
 import os
 import re
+import shutil
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -103,11 +104,25 @@ def test_a_disk_that_fills_while_unpacking_leaves_the_archive_alone(
             patch.setattr(tarfile, "copyfileobj", full)
             with pytest.raises(InputError, match="Task09_Spleen: the disk is full"):
                 download_task(task, tmp_path, told, server.url)
-        assert [path.name for path in tmp_path.iterdir()] == ["Task09_Spleen.tar"]
+        assert [path.name for path in tmp_path.iterdir()] == [".Task09_Spleen.tar"]
         # What is here is not fetched again.
         download_task(task, tmp_path, told, server.url)
         assert len(server.asked) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["Task09_Spleen"]
+
+
+def test_an_archive_that_was_there_is_checked_and_stays(
+    tmp_path: Path, told: Told, task: Task
+) -> None:
+    archive = tmp_path / "Task09_Spleen.tar"
+    archive.write_bytes(tar_of(SPLEEN))
+    assert (download_task(task, tmp_path, told) / "dataset.json").exists()
+    assert archive.exists()
+    archive.write_bytes(tar_of(SPLEEN | {"Task09_Spleen/other": b""}))
+    shutil.rmtree(tmp_path / "Task09_Spleen")
+    with pytest.raises(InputError, match=r"Task09_Spleen.tar: MD5 .* where .*, or give .* --md5"):
+        download_task(task, tmp_path, told)
+    assert list(tmp_path.iterdir()) == [archive]
 
 
 def test_a_folder_of_that_name_is_not_touched(tmp_path: Path, told: Told, task: Task) -> None:

@@ -5,7 +5,7 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from unetr.data.download import Listener, fetch
+from unetr.data.download import Listener, check_sum, fetch
 from unetr.data.msd import Task
 from unetr.errors import InputError
 from unetr.files import as_input_error
@@ -16,13 +16,15 @@ def download_task(
 ) -> Path:
     """Brings `folder / task.name`, a data set in the decathlon's layout; at once if it is there.
 
-    Stopped anywhere, a second call goes on. The archive is removed when it is unpacked.
+    Stopped anywhere, a second call goes on. An archive `folder / "<task.name>.tar"` that somebody
+    has put there is used instead of the network, and stays; what was downloaded is removed when it
+    is unpacked.
 
     Args:
         url, md5: Of another archive with the same content; default: the public one.
 
     Raises:
-        InputError: see `fetch` and `unpack`.
+        InputError: see `fetch`, `check_sum` and `unpack`.
     """
     to = folder / task.name
     if (to / "dataset.json").exists():
@@ -30,12 +32,16 @@ def download_task(
         return to
     if to.exists():
         raise InputError(f"{to}: is there, but holds no dataset.json; remove it or give --to")
-    archive = folder / f"{task.name}.tar"
-    if not archive.exists():
+    given, own = folder / f"{task.name}.tar", folder / f".{task.name}.tar"
+    if given.exists():
+        check_sum(given, md5 or task.md5, listener)
+        unpack(given, to, listener)
+        return to
+    if not own.exists():
         # Unpacked, it takes its own size once more.
-        fetch(url or task.url, archive, md5 or task.md5, listener, spare=1.0)
-    unpack(archive, to, listener)
-    archive.unlink()
+        fetch(url or task.url, own, md5 or task.md5, listener, spare=1.0)
+    unpack(own, to, listener)
+    own.unlink()
     return to
 
 

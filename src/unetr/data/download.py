@@ -76,7 +76,12 @@ def fetch(url: str, path: Path, md5: str, listener: Listener, spare: float = 0.0
                 ) from None
             listener.say(f"{broken}; trying again")
             time.sleep(_WAIT_S * 2 ** max(failures - 1, 0))
-    _check(url, part, md5, listener)
+    if (found := _md5(part, listener)) != md5.lower():
+        part.unlink()
+        raise InputError(
+            f"{url}: MD5 {found} where {md5} is expected; the file is removed: "
+            "download it again, or give another address with --from"
+        )
     part.replace(path)
 
 
@@ -170,21 +175,28 @@ def _check_room(part: Path, total: int, needed: int) -> None:
         )
 
 
-def _check(url: str, part: Path, md5: str, listener: Listener) -> None:
-    """Compares the sum; a file that has another is removed."""
-    total, done = part.stat().st_size, 0
+def check_sum(archive: Path, md5: str, listener: Listener) -> None:
+    """Compares the sum of an archive that was not downloaded here.
+
+    Raises:
+        InputError: it has another.
+    """
+    if (found := _md5(archive, listener)) != md5.lower():
+        raise InputError(
+            f"{archive}: MD5 {found} where {md5} is expected; move it away to download the "
+            "archive, or give the sum of this one with --md5"
+        )
+
+
+def _md5(path: Path, listener: Listener) -> str:
+    total, done = path.stat().st_size, 0
     found = hashlib.md5(usedforsecurity=False)
-    with part.open("rb") as file:
+    with path.open("rb") as file:
         while chunk := file.read(_CHUNK_BYTES):
             found.update(chunk)
             done += len(chunk)
             listener.moved("checking", done, total)
-    if found.hexdigest() != md5.lower():
-        part.unlink()
-        raise InputError(
-            f"{url}: MD5 {found.hexdigest()} where {md5} is expected; the file is removed: "
-            "download it again, or give another address with --from"
-        )
+    return found.hexdigest()
 
 
 def _size(path: Path) -> int:
