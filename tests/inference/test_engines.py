@@ -244,6 +244,23 @@ def test_conversion_is_cached_and_follows_the_weights(model, monkeypatch, tmp_pa
     assert convert.converted_openvino(model) != first
 
 
+def test_members_of_an_ensemble_do_not_drop_each_other(model, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(convert, "_KEPT", 1)
+    monkeypatch.setattr(convert, "_used", set())
+    first = convert.converted_openvino(model)
+    with torch.no_grad():
+        model.network.layers[0].bias.add_(1.0)
+    second = convert.converted_openvino(model)
+    assert first.exists()
+    # Another process keeps what it uses itself.
+    monkeypatch.setattr(convert, "_used", set())
+    with torch.no_grad():
+        model.network.layers[0].bias.add_(1.0)
+    third = convert.converted_openvino(model)
+    assert [path.exists() for path in (first, second, third)] == [False, False, True]
+
+
 def test_network_can_still_be_trained_after_conversion(model):
     make_engine(model, "openvino", device="cpu")
     model.network.train()

@@ -19,6 +19,8 @@ from unetr.files import cache_folder, written_whole
 
 # Converted networks are as large as their weights; older ones are dropped from the cache.
 _KEPT = 8
+# By this process, which will want all members of an ensemble again the next time.
+_used: set[Path] = set()
 
 
 def to_openvino(model: Model) -> Any:
@@ -61,6 +63,7 @@ def converted_openvino(model: Model) -> Path:
     import openvino as ov
 
     path = cache_folder() / "openvino" / f"{_fingerprint(model)}.xml"
+    _used.add(path)
     weights = path.with_suffix(".bin")
     if path.exists() and weights.exists():
         with suppress(OSError):  # a folder that is shared, and may not be written to
@@ -117,7 +120,12 @@ def _digest(weight: Tensor) -> bytes:
 
 
 def _drop_old(folder: Path) -> None:
-    by_age = sorted(folder.glob("*.xml"), key=lambda path: path.stat().st_mtime, reverse=True)
-    for path in by_age[_KEPT:]:
+    # Not what other processes are writing under a temporary name.
+    ages: dict[Path, float] = {}
+    for path in folder.glob("[!.]*.xml"):
+        with suppress(FileNotFoundError):
+            ages[path] = path.stat().st_mtime
+    by_age = sorted(ages, key=ages.__getitem__, reverse=True)
+    for path in (path for path in by_age[_KEPT:] if path not in _used):
         path.unlink(missing_ok=True)
         path.with_suffix(".bin").unlink(missing_ok=True)
