@@ -156,3 +156,22 @@ def test_four_axes_of_a_metaimage_are_channels(tmp_path: Path) -> None:
     assert volume.array.shape == (2, 3, 4, 5)
     assert np.array_equal(volume.array, array.transpose(0, 3, 2, 1))
     assert isinstance(volume, Volume)
+
+
+def test_a_unit_that_nifti_does_not_know_is_told_of(tmp_path: Path) -> None:
+    image = nib.Nifti1Image(ARRAY, np.eye(4))
+    image.header["xyzt_units"] = 5
+    nib.save(image, tmp_path / "a.nii.gz")
+    with pytest.warns(UserWarning, match=r"a.nii.gz: .* unit 5, which NIfTI does not know.* mm"):
+        read_image(tmp_path / "a.nii.gz")
+
+
+@pytest.mark.parametrize(("degrees", "told"), [(20, True), (0.1, False)])
+def test_a_tilted_gantry_is_told_of(tmp_path: Path, degrees: float, told: bool) -> None:
+    affine = np.eye(4)
+    affine[1, 2] = np.tan(np.radians(degrees))
+    nib.save(nib.Nifti1Image(ARRAY, affine), tmp_path / "a.nii.gz")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        read_image(tmp_path / "a.nii.gz")
+    assert any("the grid is sheared" in str(each.message) for each in caught) is told

@@ -51,6 +51,7 @@ def there_and_back(path: Path, volume: Volume) -> Volume:
     return read_image(path)
 
 
+@pytest.mark.filterwarnings("ignore:.*the grid is sheared")
 @given(
     shape=SMALL_SHAPES,
     channels=st.integers(1, 3),
@@ -128,6 +129,7 @@ def test_wide_types_keep_their_values(tmp_path: Path, dtype: str, suffix: str) -
     assert back.array.dtype.itemsize <= 4
 
 
+@pytest.mark.filterwarnings("ignore:.*the grid is sheared")
 @given(shape=SMALL_SHAPES, affine=affines(sheared=True), highest=st.sampled_from([1, 255, 600]))
 def test_labels_lie_on_the_scans_grid_to_the_bit(
     folder: Path, shape: tuple[int, int, int], affine: NDArray[np.float64], highest: int

@@ -42,6 +42,12 @@ def read_nifti(path: Path) -> Volume:
     channels_first = np.moveaxis(channels_last, -1, 0)
     check_values(path, channels_first)
     _tell_oddities(path, image.header)
+    if not _is_orthogonal(grid.affine, tolerance=0.01):
+        warnings.warn(
+            f"{path}: the grid is sheared, as a tilted gantry leaves it; distances and volumes are "
+            "as if it were not: resample the scan onto a grid at right angles",
+            stacklevel=3,
+        )
     return Volume(channels_first, grid.affine, image.header.copy(), str(path))
 
 
@@ -151,7 +157,10 @@ def _voxels(path: Path, proxy: Any) -> NDArray[Any]:
 
 def _tell_oddities(path: Path, header: Any) -> None:
     """Warns where a header places the scan in two ways, in none, or in another unit."""
-    unit = header.get_xyzt_units()[0]
+    try:
+        unit = header.get_xyzt_units()[0]
+    except KeyError:
+        unit = f"unit {int(header['xyzt_units'])}, which NIfTI does not know"
     if unit not in ("mm", "unknown"):
         warnings.warn(
             f"{path}: the header gives lengths in {unit}; they are taken for mm", stacklevel=4
@@ -177,10 +186,10 @@ def _tell_oddities(path: Path, header: Any) -> None:
         )
 
 
-def _is_orthogonal(affine: NDArray[np.float64]) -> bool:
-    """Whether quaternions and spacing can say the same."""
+def _is_orthogonal(affine: NDArray[np.float64], tolerance: float = 1e-5) -> bool:
+    """Whether quaternions and spacing can say the same, up to a cosine between two axes."""
     axes = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
-    return bool(np.allclose(axes.T @ axes, np.eye(3), atol=1e-5))
+    return bool(np.allclose(axes.T @ axes, np.eye(3), atol=tolerance))
 
 
 def _unreadable(path: Path, error: Exception) -> InputError:
