@@ -67,6 +67,13 @@ def test_scans_far_larger_than_a_patch_are_coarsened() -> None:
     assert covered == pytest.approx(1 / 4, rel=0.15)
 
 
+def test_scans_of_micrometres_are_planned_as_scans_of_millimetres() -> None:
+    large = planned(prints((0.75, 0.75, 1.5), (220.0, 220.0, 200.0)))
+    small = planned(prints((0.75e-4, 0.75e-4, 1.5e-4), (220e-4, 220e-4, 200e-4)))
+    assert small.spacing_mm == pytest.approx([mm * 1e-4 for mm in large.spacing_mm], rel=0.01)
+    assert small.patch_voxels == large.patch_voxels
+
+
 def test_small_structures_stop_the_coarsening() -> None:
     size = ((0.75, 0.75, 1.5), (384.0, 384.0, 330.0))
     plan = planned(prints(*size, labels=(label(), label(2, "speck", 0.1))))

@@ -83,6 +83,14 @@ def test_volumes_lie_on_the_line_where_they_agree(cubes):
     assert (empty.x, empty.y > same.y) == (same.x, True)
 
 
+def test_volumes_of_micrometres_have_marks_of_their_own(tmp_path):
+    for folder, labels in zip("pr", shifted(), strict=True):
+        save(tmp_path / folder / "a.nii.gz", labels, np.diag([1e-5, 1e-5, 1e-5, 1.0]))
+    found = evaluate(tmp_path / "p", tmp_path / "r")
+    plot = volume_scatter(found, found.structures[0])
+    assert len({tick.text for tick in plot.ticks}) == len(plot.ticks) > 2
+
+
 def test_names_are_text_and_never_markup(cubes):
     table = cubes / "labels.toml"
     table.write_text("[labels]\n'<script>alert(1)</script>' = 1\n")

@@ -20,7 +20,9 @@ def test_an_outline_follows_the_voxels_sides_in_mm():
     mask = np.zeros((2, 3), bool)
     mask[0, 1] = True
     points = set(re.sub("[MZ]", "", outline(mask, 2.0, 3.0)).split())
-    assert points == {"2.00,1.50", "3.00,0.00", "4.00,1.50", "3.00,3.00"}
+    assert points == {"2,1.5", "3,0", "4,1.5", "3,3"}
+    small = set(re.sub("[MZ]", "", outline(mask, 2e-6, 3e-6)).split())
+    assert small == {"2e-06,1.5e-06", "3e-06,0", "4e-06,1.5e-06", "3e-06,3e-06"}
 
 
 def test_every_part_has_its_outline_and_nothing_has_none():

@@ -91,7 +91,12 @@ def _coarsened(
         if too_small or any(s > limit for s, limit in zip(finer, most, strict=True)):
             break
         spacing = finer
-    return target if spacing == target else [round(s, 3) for s in spacing]
+    return target if spacing == target else [_rounded(mm) for mm in spacing]
+
+
+def _rounded(mm: float) -> float:
+    """To a thousandth, or to three digits of what is smaller."""
+    return round(mm, max(3, 2 - math.floor(math.log10(mm))))
 
 
 def choose_patch(

@@ -131,7 +131,7 @@ class _Scale:
 def _marks(low: float, high: float) -> list[float]:
     high = high if high > low else low + 1.0
     values = MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
-    return [round(float(value), 10) for value in values]
+    return [float(f"{value:.10g}") for value in values]
 
 
 def _row(

@@ -109,8 +109,8 @@ def slices(shown: Shown, members: Sequence[int]) -> list[Slice]:
                 view,
                 left,
                 top,
-                round(width * sides[0], 2),
-                round(height * sides[1], 2),
+                float(f"{width * sides[0]:.5g}"),
+                float(f"{height * sides[1]:.5g}"),
                 "" if image is None else png_address(_laid(image[tuple(cut)])),
                 *(outline(mask, sides[0], sides[1]) for mask in masks),
             )
@@ -167,6 +167,6 @@ def outline(mask: Bool[np.ndarray, "rows columns"], width_mm: float, height_mm: 
     y = (np.arange(padded.shape[0]) - 0.5) * height_mm
     parts = []
     for line in contour_generator(x, y, padded).lines(0.5):
-        points = " ".join(f"{column:.2f},{row:.2f}" for column, row in np.asarray(line)[:-1])
+        points = " ".join(f"{column:.5g},{row:.5g}" for column, row in np.asarray(line)[:-1])
         parts.append(f"M{points}Z")
     return "".join(parts)
