@@ -78,7 +78,7 @@ def ours(size: str, precision: str, weights: Path) -> tuple[Step, Any]:
         steps += 1
         loss, _ = learner.gradients([batch], seed=steps)
         learner.apply(rate, steps)
-        return loss
+        return float(loss)
 
     return step, learner.optimizer
 

@@ -1,6 +1,7 @@
 """How much memory there is: the machine's, and what its containers leave of it; sizes in words."""
 
 import ctypes
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,13 @@ import psutil
 GB = 1e9
 _CGROUP = Path("/sys/fs/cgroup")
 _OWN_CGROUP = Path("/proc/self/cgroup")
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def resident_gb() -> float:

@@ -131,6 +131,10 @@ def test_wrong_calls_are_one_line_and_exit_2(unetr, folders, tmp_path):
         "not all are integers": (
             "evaluate", tmp_path / "fractions.nii.gz", other / "a.nii.gz", "-o", out),
         "tolerance -1 mm": ("evaluate", one, other, "-o", out, "--tolerance", "-1"),
+        "seed -1: give a whole number from 0 up": ("evaluate", one, other, "-o", out, "--seed", -1),
+        "is a file); give another -o": (
+            "evaluate", one, other, "-o", other / "a.nii.gz" / "out"),
+        "seed -2": ("compare", one, other, "--seed", -2),
         "nothing to compare it with": ("compare", one),
         "summary.json: cannot be read": ("compare", one, other),
     }  # fmt: skip

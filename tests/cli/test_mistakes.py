@@ -38,8 +38,10 @@ def prepared(tmp_path_factory) -> Path:
     for number in range(3):
         # Exports have names without an ending; the mark after 128 bytes tells what they are.
         (root / "dicom" / "series" / f"IM{number:04d}").write_bytes(bytes(128) + b"DICM" + bytes(9))
-    more = write_phantoms(root / "more-labels", cases=5)
-    spoil(more / "labelsTr" / "phantom2.nii.gz")
+    # Of a case that trains, and of one that only validates.
+    for folder, case in (("more-labels", 2), ("more-to-validate", 0)):
+        more = write_phantoms(root / folder, cases=5)
+        spoil(more / "labelsTr" / f"phantom{case}.nii.gz")
     (root / "run").mkdir()
     (root / "run" / "manifest.json").write_text("{}")
     return root
@@ -118,8 +120,13 @@ MISTAKES = {
     ),
     "label too many": (
         ("train", "more-labels", "-o", "out", *TRAIN),
-        "more-labels/labelsTr/phantom2.nii.gz: label values 9 are not in the plan (0, 7, 20); "
-        "correct the file or name them in the data set",
+        "more-labels/labelsTr/phantom2.nii.gz: label values: 9 is not in the label table; correct "
+        "the voxels, or name it there (or in a labels.toml, with --labels)",
+    ),
+    "label too many to validate": (
+        ("train", "more-to-validate", "-o", "out", *TRAIN),
+        "more-to-validate/labelsTr/phantom0.nii.gz: label values: 9 is not in the label table; "
+        "correct the voxels, or name it there (or in a labels.toml, with --labels)",
     ),
     "run that exists": (
         ("train", "data", "-o", "run"),
@@ -145,7 +152,7 @@ def test_too_little_disk(prepared, tmp_path, monkeypatch, unetr):
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("unetr.data.cache.np.savez_compressed", full)
+    monkeypatch.setattr("unetr.data.cache.np.save", full)
     code, out, err = unetr("--quiet", "train", prepared / "data", "-o", tmp_path / "run", *TRAIN)
     assert (code, out) == (2, "")
     cache = tmp_path / "run" / "cache"

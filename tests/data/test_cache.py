@@ -14,7 +14,7 @@ import pytest
 from unetr.data import cache as cache_module
 from unetr.data.cache import CaseCache
 from unetr.data.cases import Case
-from unetr.data.placement import preprocess, preprocess_labels
+from unetr.data.placement import Placement, preprocess, preprocess_labels
 from unetr.data.plan import Label, Normalisation, Plan, Region
 from unetr.errors import InputError
 from unetr.image import Volume, read_image, read_labels, write_image, write_labels
@@ -87,9 +87,9 @@ def count_made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     made: list[str] = []
     real = cache_module.preprocess
 
-    def counting(plan: Plan, volume: Volume) -> Any:
+    def counting(plan: Plan, volume: Volume, placement: Placement) -> Any:
         made.append(volume.source)
-        return real(plan, volume)
+        return real(plan, volume, placement)
 
     monkeypatch.setattr(cache_module, "preprocess", counting)
     return made
@@ -119,7 +119,7 @@ def test_changed_content_is_made_again(case: Case, tmp_path: Path) -> None:
     assert not np.array_equal(before, cache.get(case).labels)
 
 
-@pytest.mark.parametrize("file", ["image.npy", "labels.npz", "foreground.npy"])
+@pytest.mark.parametrize("file", ["image.npy", "labels.npy", "foreground.npy"])
 @pytest.mark.parametrize("harm", ["truncated", "missing"])
 def test_damaged_entry_is_made_again(case: Case, tmp_path: Path, file: str, harm: str) -> None:
     folder = tmp_path / "cache"
@@ -178,7 +178,7 @@ def test_many_cases_hold_no_files_open(case: Case, tmp_path: Path) -> None:
     assert open_files() == before
 
 
-@pytest.mark.parametrize("file", ["image.npy", "labels.npz", "foreground.npy"])
+@pytest.mark.parametrize("file", ["image.npy", "labels.npy", "foreground.npy"])
 def test_an_entry_that_cannot_be_opened_is_kept(
     case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str
 ) -> None:
@@ -206,7 +206,7 @@ def test_full_disk_is_one_line(case: Case, tmp_path: Path, monkeypatch: pytest.M
     def full(*_: Any, **__: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(cache_module.np, "savez_compressed", full)
+    monkeypatch.setattr(cache_module.np, "save", full)
     with pytest.raises(InputError, match="the disk is full; free some space"):
         CaseCache(tmp_path / "cache", PLAN).get(case)
     assert list((tmp_path / "cache").iterdir()) == []
@@ -228,16 +228,19 @@ def test_two_may_sweep_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     CaseCache(tmp_path / "cache", PLAN)
 
 
-def test_labels_beyond_the_limit_are_unpacked_again(case: Case, tmp_path: Path) -> None:
-    cache = CaseCache(tmp_path / "cache", PLAN)
-    cache._labels._most_bytes = 1
-    other = CaseCache(tmp_path / "cache", PLAN.model_copy(update={"spacing_mm": (3.0, 3.0, 3.0)}))
-    other._labels = cache._labels
-    first, second = cache.get(case), other.get(case)
-    kept = first.labels.copy()
-    assert second.labels.shape != kept.shape
-    assert len(cache._labels._held) == 1
-    np.testing.assert_array_equal(first.labels, kept)
+def test_a_spacing_that_would_fill_the_memory_names_the_file(
+    case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Micrometres, say, that a header gives as if they were millimetres."""
+    image = read_image(case.images[0])
+    affine = image.affine @ np.diag([1e3, 1e3, 1e3, 1.0])
+    write_image(tmp_path / "huge.nii.gz", Volume(image.array, affine))
+    assert case.label is not None
+    labels = read_labels(case.label)
+    write_labels(tmp_path / "huge_seg.nii.gz", labels.array[0], Volume(labels.array, affine))
+    huge = Case("huge", (tmp_path / "huge.nii.gz",), tmp_path / "huge_seg.nii.gz")
+    with pytest.raises(InputError, match=r"huge.nii.gz: spacing: at .* GB; correct the header"):
+        CaseCache(tmp_path / "cache", PLAN).get(huge)
 
 
 def test_case_without_labels(case: Case, tmp_path: Path) -> None:

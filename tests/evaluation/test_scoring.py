@@ -183,6 +183,16 @@ def test_an_image_of_integers_is_no_label_image(folders):
     assert "1200 different ones; is this the image" in of(folders).failures["b"]
 
 
+def test_without_any_label_there_is_nothing_to_score(tmp_path):
+    empty = np.zeros(SHAPE, np.uint8)
+    write_pair(tmp_path, "a", empty, empty)
+    with pytest.raises(InputError, match=r"no file has a label, so .* in a labels.toml"):
+        of(tmp_path)
+    (tmp_path / "labels.toml").write_text("[labels]\n1 = 'lesion'\n")
+    found = of(tmp_path, labels=tmp_path / "labels.toml")
+    assert found.scores["a"]["lesion"]["dice"] is None
+
+
 def test_where_every_case_fails_it_is_an_error(folders):
     for case in "abc":
         save(folders / "predictions" / f"{case}.nii.gz", np.full(SHAPE, 0.5, np.float32))

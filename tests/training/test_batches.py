@@ -6,7 +6,8 @@ import time
 import pytest
 import torch
 
-from unetr.training.batches import Batches
+from unetr.training import batches
+from unetr.training.batches import Batches, workers_for
 
 from .tiny import array_case, recipe, tiny_plan
 
@@ -91,3 +92,10 @@ def test_the_loops_threads_stay_as_they_were():
     before = torch.get_num_threads()
     taken(1)
     assert torch.get_num_threads() == before
+
+
+def test_accelerators_have_their_share_of_the_cores(monkeypatch):
+    monkeypatch.setattr(batches, "cores", lambda: 12)
+    assert workers_for(torch.device("cpu"), 1) == 1
+    shares = [workers_for(torch.device("cuda"), beside) for beside in (1, 2, 4, 12, 20)]
+    assert shares == [8, 5, 2, 1, 1]

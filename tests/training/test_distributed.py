@@ -13,6 +13,8 @@ from unetr.training.distributed import Processes
 from unetr.training.history import read_history
 from unetr.training.state import load_state
 
+from .beside import beside
+
 SCRIPT = Path(__file__).with_name("ranks.py")
 
 
@@ -60,16 +62,6 @@ def test_a_killed_process_ends_the_run_which_resumes(tmp_path):
     assert load_state(tmp_path / "run").step == 5
     steps = [line["step"] for line in read_history(tmp_path / "run") if "loss" in line]
     assert steps == [1, 2, 3, 4, 5]
-
-
-def beside(theirs):
-    """The first of two processes, of which the other has found `theirs`."""
-
-    class Both(Processes):
-        def gather(self, value):
-            return [value, theirs]
-
-    return Both(0, 2)
 
 
 def test_bad_input_in_one_process_ends_all():

@@ -3,7 +3,7 @@
 import pytest
 
 from unetr.errors import InputError
-from unetr.training.folder import claim
+from unetr.training.folder import claim, clear, clear_parts
 
 
 @pytest.fixture
@@ -36,8 +36,10 @@ def test_what_may_be_anybodys_is_kept_where_there_is_no_manifest(folder, name, r
     told = rf"holds {name.rstrip('/')}, but no run.*another name with -o or .*--overwrite"
     with pytest.raises(InputError, match=told):
         claim(run, resume=resume, overwrite=False)
-    assert held(run) == sorted([name.rstrip("/"), "recipe.toml"])
     assert claim(run, resume=resume, overwrite=True) is False
+    # Until a new run can begin.
+    assert held(run) == sorted([name.rstrip("/"), "recipe.toml"])
+    clear(run)
     assert held(run) == []
 
 
@@ -45,12 +47,14 @@ def test_what_may_be_anybodys_is_kept_where_there_is_no_manifest(folder, name, r
 def test_what_a_run_leaves_before_its_manifest_is_in_nobodys_way(folder, resume):
     run = folder("recipe.toml", "cache/", ".part-x1recipe.toml")
     assert claim(run, resume=resume, overwrite=False) is False
+    clear(run)
     assert held(run) == []
 
 
 def test_half_written_files_are_removed_and_nothing_else(folder):
     run = folder("manifest.json", "last/", ".part-x1manifest.json", ".part-x2model.safetensors")
     assert claim(run, resume=True, overwrite=False) is True
+    clear_parts(run)
     assert held(run) == ["last", "manifest.json"]
 
 
@@ -60,6 +64,7 @@ def test_half_written_files_do_not_keep_a_run_from_being_replaced(folder):
         claim(run, resume=False, overwrite=False)
     assert len(held(run)) == 3
     assert claim(run, resume=False, overwrite=True) is False
+    clear(run)
     assert held(run) == []
 
 

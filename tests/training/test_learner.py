@@ -24,7 +24,7 @@ def batch(count=4, seed=0, size=PATCH) -> Batch:
 def gradients(parts, **training):
     learner = Learner(tiny_unetr(dropout=0.0), recipe(**training), CPU, "fp32")
     loss, norm = learner.gradients(parts, seed=0)
-    return loss, norm, [p.grad.clone() for p in learner.network.parameters()]
+    return float(loss), float(norm), [p.grad.clone() for p in learner.network.parameters()]
 
 
 def test_parts_of_a_step_sum_to_the_whole():
@@ -65,7 +65,8 @@ def test_bf16_learns_nearly_the_same():
         learner = Learner(tiny_unetr(dropout=0.0), recipe(ema=0.0), CPU, precision)
         for step in range(1, 9):
             # Three tokens in the first axis: see `_has_thin_convolution`.
-            losses[precision], _ = learner.gradients([batch(size=(24, 16, 16))], seed=0)
+            loss, _ = learner.gradients([batch(size=(24, 16, 16))], seed=0)
+            losses[precision] = float(loss)
             learner.apply(1e-2, step)
     assert losses["bf16"] == pytest.approx(losses["fp32"], rel=0.02)
 

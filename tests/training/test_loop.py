@@ -152,6 +152,16 @@ def test_a_loss_that_is_not_finite_names_step_rate_and_cases(make_job):
         train(job)
 
 
+def test_an_accelerator_that_is_too_small_is_told_of(make_job, monkeypatch):
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate")
+
+    monkeypatch.setattr(learner.Learner, "gradients", full)
+    told = r"^step 1: a batch of 2 with patches of [\dx ]+ voxels does not fit.* training.batch"
+    with pytest.raises(TrainingError, match=told):
+        train(make_job(batch=2))
+
+
 def test_a_run_without_minutes_left_is_validated_at_once(make_job):
     job = make_job(max_steps=None, max_minutes=0.001)
     job.finish_s = 10.0

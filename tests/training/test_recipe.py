@@ -85,6 +85,10 @@ def test_fields_are_overruled():
         ("augmentation.gamma=[2, 1]", r"augmentation\.gamma: 2 is above 1; the smaller one comes"),
         ("augmentation.flip_p=1.5", r"augmentation\.flip_p: .*less than or equal to 1"),
         ("augmentation.structure_p=2", r"augmentation\.structure_p: .*equal to 1 or .*'plan';"),
+        ("training.seed=-1", r"training\.seed: .*greater than or equal to 0"),
+        ("training.seed=20261126120000", r"training\.seed: .*less than or equal to 1000000000"),
+        ("network.num_heads=0", r"network\.num_heads: .*greater than or equal to 1"),
+        ("network.feature_size=-8", r"network\.feature_size: .*greater than or equal to 1"),
         ("augmentation.noise=-1", r"augmentation\.noise: .*greater than or equal to 0"),
     ],
 )

@@ -3,6 +3,7 @@
 import csv
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,7 +25,9 @@ from unetr.training.progress import Silence
 from unetr.training.recipe_toml import load_recipe
 from unetr.training.run import _begin, run_training
 from unetr.training.state import StopRequest, load_state
+from unetr.training.validation import Validator
 
+from .beside import beside
 from .heard import Heard
 from .phantoms import TINY, write_ct, write_phantoms
 
@@ -190,6 +193,76 @@ def test_a_run_is_not_written_over(order, finished):
         run(replace(order, overwrite=True))
 
 
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"settings": ("training.lrr=1",)}, "training.lrr"),
+        ({"dataset": Path("none")}, "no such folder"),
+        ({"init": Path("RUN")}, r"--init .*run: lies in the run to be replaced; give another -o"),
+        ({"fold": 7}, "--fold 7"),
+    ],
+)
+def test_a_run_is_lost_only_when_its_successor_can_begin(order, changes, told):
+    run(replace(order, max_steps=1))
+    before = sorted(path.name for path in order.run.iterdir())
+    if "init" in changes:
+        changes = {"init": order.run}
+    with pytest.raises(InputError, match=told):
+        run(replace(order, overwrite=True, **changes))
+    assert sorted(path.name for path in order.run.iterdir()) == before
+    assert load_state(order.run).step == 1
+    # Its own recipe is a good beginning.
+    run(replace(order, overwrite=True, recipe=str(order.run / "recipe.toml"), max_steps=2))
+    assert load_state(order.run).step == 2
+
+
+def test_stopped_before_it_replaces_anything_a_run_leaves_what_was_there(order):
+    class StopAtOnce(Heard):
+        def preparing(self, now, done, total):
+            self.stop.requested = True
+
+    run(replace(order, max_steps=1))
+    stop = StopRequest()
+    with pytest.raises(Stopped) as stopped:
+        run_training(replace(order, overwrite=True), StopAtOnce(stop), stop)
+    assert not stopped.value.begun
+    assert load_state(order.run).step == 1
+    stop = StopRequest()
+    with pytest.raises(Stopped) as stopped:
+        run_training(replace(order, run=order.run.with_name("new")), StopAtOnce(stop), stop)
+    assert stopped.value.begun
+
+
+def test_folds_are_replaced_together(order, tmp_path):
+    """What is stopped half way is not to be summed up with folds of another time."""
+    folds = replace(order, dataset=write_phantoms(tmp_path / "three", cases=3), max_steps=1)
+    run(folds, folds=True)
+    stop = StopRequest()
+    with pytest.raises(Stopped):
+        run_training(replace(folds, overwrite=True), Heard(stop, at=1), stop, folds=True)
+    there = [(order.run / f"fold_{fold}" / "manifest.json").exists() for fold in range(3)]
+    assert there == [True, False, False]
+
+
+def test_a_resumed_run_keeps_the_names_that_it_began_with(order, tmp_path):
+    (tmp_path / "labels.toml").write_text("[labels]\n7 = 'brick'\n20 = 'sphere'\n")
+    run(replace(order, labels=tmp_path / "labels.toml"))
+    run(replace(order, resume=True, max_steps=6))
+    assert list(read_manifest(order.run).scores["labels"]) == ["brick", "sphere"]
+    steps = [list(line["labels"]) for line in read_history(order.run) if "dice" in line]
+    assert steps
+    assert all(names == ["brick", "sphere"] for names in steps)
+
+
+def test_bad_input_that_another_process_validates_is_told_by_all(order, finished):
+    folder, _ = finished
+    model, dataset = load_model(folder), open_dataset(order.dataset)
+    theirs = InputError("phantom2.nii.gz: damaged")
+    validator = Validator(dataset, dataset.cases[:1], model, CPU, "fp32", beside(theirs))
+    with pytest.raises(InputError, match=r"phantom2.nii.gz: damaged"):
+        validator(order.run)
+
+
 def test_resume_begins_what_is_not_there(order):
     lines = run(replace(order, resume=True, max_steps=1))
     assert any("nothing there to resume, so it begins" in line for line in lines)
@@ -282,3 +355,14 @@ def test_fine_tuning_takes_what_fits_and_names_the_rest(order, finished, tmp_pat
     renamed = replace(order, dataset=data, run=tmp_path / "renamed_run", init=folder, max_steps=1)
     lines = run(renamed)
     assert any("output layers start anew: labels are background, cube, ball" in x for x in lines)
+
+
+def test_a_rotary_networks_own_recipe_tunes_it(order):
+    modern = replace(order, network="unetr-modern", max_steps=1)
+    run(modern)
+    recipe = str(order.run / "recipe.toml")
+    tuned = replace(order, run=order.run.with_name("tuned"), init=order.run, recipe=recipe)
+    run(replace(tuned, settings=(), max_steps=1))
+    assert load_model(tuned.run).header.network.config["block"] == "modern"
+    with pytest.raises(InputError, match=r"network.name segresnet: .* is a unetr; leave"):
+        run(replace(tuned, network="segresnet", overwrite=True))

@@ -92,3 +92,12 @@ def test_pyramid_spares_thick_slices(plan):
     assert strides[:3] == [[1, 1, 1], [2, 2, 1], [2, 2, 1]]
     assert kernels[0] == [3, 3, 1]
     assert kernels[-1] == [3, 3, 3]
+
+
+def test_few_blocks_feed_the_decoder_or_are_refused(plan):
+    for layers in (3, 4, 5, 7):
+        skips = network_config(Network(num_layers=layers), plan, "cpu")[1]["skip_layers"]
+        assert len(set(skips)) == 3
+        assert max(skips) <= layers
+    with pytest.raises(InputError, match=r"network.num_layers 2: three blocks.* give 3 or more"):
+        network_config(Network(num_layers=2), plan, "cpu")

@@ -59,8 +59,10 @@ def evaluate(
 
     from unetr.evaluation import evaluate as evaluated
     from unetr.evaluation import summary, write_evaluation
+    from unetr.files import check_writable
     from unetr.report import write_report
 
+    check_writable(out)
     with _progress() as on_case:
         found = evaluated(
             predictions,

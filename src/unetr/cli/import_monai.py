@@ -35,9 +35,9 @@ def import_monai(
     from unetr.export.published import TASKS
     from unetr.model import import_monai as convert
 
-    plan = _plan(recipe)
+    plan, weights = _plan(recipe), _read(checkpoint)
     try:
-        network = convert(_read(checkpoint), num_heads=num_heads)
+        network = convert(weights, num_heads=num_heads)
     except ValueError as error:
         raise InputError(f"{checkpoint}: {error}") from error
     sizes = (network.config["in_channels"], network.config["out_channels"])

@@ -137,9 +137,11 @@ def _run(order: "Order", folds: bool) -> None:
         try:
             with watching() as watcher:
                 run_training(order, watcher, stop, folds)
-        except Stopped:
-            if leads:
+        except Stopped as stopped:
+            if leads and stopped.begun:
                 talk.say(f"stopped; what is trained is saved. Continue with --resume: {_again()}")
+            elif leads:
+                talk.say(f"stopped before anything was replaced; {order.run} is as it was")
             # As shells have it, so that what follows in a script does not take the run for done.
             code = signal.SIGINT if stop.signal == signal.SIGINT else signal.SIGTERM
             raise typer.Exit(128 + code) from None

@@ -2,11 +2,9 @@
 
 import hashlib
 import json
+import math
 import shutil
-import threading
 import time
-import zipfile
-from collections import OrderedDict
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,20 +17,21 @@ from numpy.typing import NDArray
 
 from unetr.data.cases import Case
 from unetr.data.dataset import read_pair
-from unetr.data.placement import preprocess, preprocess_labels
+from unetr.data.place import place
+from unetr.data.placement import Placement, preprocess, preprocess_labels
 from unetr.data.plan import Plan
 from unetr.errors import InputError
 from unetr.files import as_input_error
+from unetr.image import Volume
+from unetr.machine import GB, free_gb
 
-_VERSION = 1
+_VERSION = 2
 """Of the entries; another one makes new entries."""
 _PLAN_FIELDS = frozenset(
     ("channels", "labels", "regions", "spacing_mm", "orientation", "crop", "normalisation")
 ) | {"image_order"}
 _KEPT_VOXELS = 10_000
 """Foreground voxels kept per class: patches are centred on them."""
-_LABELS_IN_MEMORY = 2_000_000_000
-"""Bytes of uncompressed labels held at once."""
 _ABANDONED_S = 6 * 3600.0
 
 
@@ -47,7 +46,6 @@ class CachedCase:
 
     foreground: tuple[NDArray[np.int32], ...]
     _folder: Path
-    _labels: "_Labels"
 
     @property
     def image(self) -> NDArray[np.float32]:
@@ -56,13 +54,17 @@ class CachedCase:
         Mapped anew each time, which takes a tenth of a millisecond: a map holds an open file, of
         which a process may have 1,024, and data sets have more cases.
         """
-        mapped: NDArray[np.float32] = np.load(self._folder / "image.npy", mmap_mode="r")
-        return mapped
+        return _mapped(self._folder / "image.npy")
 
     @property
     def labels(self) -> NDArray[Any]:
-        """(x, y, z) class indices or (regions, x, y, z) masks; unpacked when first asked for."""
-        return self._labels.of(self._folder)
+        """(x, y, z) class indices or (regions, x, y, z) masks, mapped as the image is."""
+        return _mapped(self._folder / "labels.npy")
+
+
+def _mapped(path: Path) -> NDArray[Any]:
+    mapped: NDArray[Any] = np.load(path, mmap_mode="r")
+    return mapped
 
 
 class CaseCache:
@@ -80,7 +82,6 @@ class CaseCache:
         fields = plan.model_dump(mode="json", include=set(_PLAN_FIELDS))
         self._plan_key = json.dumps([_VERSION, fields], sort_keys=True).encode()
         self._classes = len(plan.regions) or len(plan.labels) - 1
-        self._labels = _Labels(_LABELS_IN_MEMORY)
         _sweep(folder)
 
     def get(self, case: Case) -> CachedCase:
@@ -93,7 +94,7 @@ class CaseCache:
         if entry.is_dir():
             try:
                 return self._open(entry)
-            except (FileNotFoundError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            except (FileNotFoundError, ValueError, EOFError):
                 shutil.rmtree(entry, ignore_errors=True)
             except OSError as error:
                 # Such as too many open files: the entry is none the worse for it.
@@ -115,26 +116,24 @@ class CaseCache:
         with (entry / "foreground.npy").open("rb") as file:
             rows = np.load(file)
         foreground = tuple(rows[rows[:, 0] == k, 1:] for k in range(self._classes))
-        # By the open file: given a path, it also answers no where the file cannot be opened.
-        with (entry / "labels.npz").open("rb") as file:
-            if not zipfile.is_zipfile(file):
-                raise ValueError("labels are damaged")
-        case = CachedCase(foreground, entry, self._labels)
-        _ = case.image
+        case = CachedCase(foreground, entry)
+        _ = case.image, case.labels  # a file that is cut short cannot be mapped
         return case
 
     def _make(self, case: Case, entry: Path) -> None:
         image, label = read_pair(case)
         if label is None:
             raise InputError(f"{case.images[0]}: no labels; training needs them for every case")
-        x, placement = preprocess(self.plan, image)
+        placement = place(self.plan, image)
+        _refuse_huge(image, placement)
+        x, _ = preprocess(self.plan, image, placement)
         labels = preprocess_labels(self.plan, label, placement)
         foreground = _foreground(labels, self._classes)
         part = self.folder / f".part-{uuid4().hex}"
         try:
             part.mkdir(parents=True)
             np.save(part / "image.npy", x)
-            np.savez_compressed(part / "labels.npz", labels=labels)
+            np.save(part / "labels.npy", labels)
             np.save(part / "foreground.npy", foreground)
             part.rename(entry)
         except OSError as error:
@@ -145,29 +144,17 @@ class CaseCache:
             shutil.rmtree(part, ignore_errors=True)
 
 
-class _Labels:
-    """Uncompressed labels, the least recently used dropped beyond a number of bytes."""
-
-    def __init__(self, most_bytes: int) -> None:
-        self._most_bytes = most_bytes
-        self._held: OrderedDict[Path, NDArray[Any]] = OrderedDict()
-        self._bytes = 0
-        self._lock = threading.Lock()
-
-    def of(self, entry: Path) -> NDArray[Any]:
-        with self._lock:
-            if entry in self._held:
-                self._held.move_to_end(entry)
-                return self._held[entry]
-        with np.load(entry / "labels.npz") as stored:
-            labels: NDArray[Any] = stored["labels"]
-        with self._lock:
-            if entry not in self._held:
-                self._held[entry] = labels
-                self._bytes += labels.nbytes
-            while self._bytes > self._most_bytes and len(self._held) > 1:
-                self._bytes -= self._held.popitem(last=False)[1].nbytes
-        return labels
+def _refuse_huge(image: Volume, placement: Placement) -> None:
+    """Raises InputError where a wrong spacing in a header would fill the memory."""
+    # The float32 image, before and after its last axis is resampled.
+    needed_gb = 2 * 4 * len(image.array) * math.prod(placement.shape) / GB
+    if needed_gb > free_gb():
+        spacing = " x ".join(f"{mm:.3g}" for mm in image.spacing_mm)
+        size = " x ".join(map(str, placement.shape))
+        raise InputError(
+            f"{image.source}: spacing: at {spacing} mm it has {size} voxels of the plan's size, "
+            f"which take {needed_gb:.1f} GB; correct the header or leave the case out"
+        )
 
 
 def _foreground(labels: Integer[np.ndarray, "*r x y z"], classes: int) -> NDArray[np.int32]:

@@ -15,6 +15,7 @@ from unetr.data.cases import Case, Dataset
 from unetr.data.dataset import read_case
 from unetr.data.facts import AIR_HU, Box, CaseFacts, Triple, measure
 from unetr.data.mirror import mirror_twins
+from unetr.data.names import refuse_unnamed
 from unetr.errors import InputError
 
 Modality = Literal["CT", "MR"]
@@ -124,7 +125,10 @@ def fingerprint(
         image, label = read_case(dataset, case)
         if label is None:
             raise InputError(f"{case.images[0]}: no label; a fingerprint needs labelled cases")
-        return measure(case.name, image, label)
+        found = measure(case.name, image, label)
+        # In a validation case they would be taken for background.
+        refuse_unnamed(label.source, {*found.labels}, {each.id for each in dataset.labels})
+        return found
 
     facts = []
     pool = ThreadPoolExecutor(workers)

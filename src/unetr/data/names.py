@@ -1,7 +1,7 @@
 """Label tables: from dataset.json in either direction, from labels.toml, or from the voxels."""
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -221,3 +221,13 @@ def _regions(
         Region(name=name, members=members, paint=int(paint))
         for (name, members), paint in zip(named.items(), order, strict=True)
     )
+
+
+def refuse_unnamed(path: Path | str, found: Set[int], known: Set[int]) -> None:
+    """Raises InputError where a label file has values, other than 0, that no table names."""
+    if strange := sorted(found - known - {0}):
+        shown = ", ".join(map(str, strange[:5])) + (", ..." if len(strange) > 5 else "")
+        raise InputError(
+            f"{path}: label values: {shown} is not in the label table; correct the voxels, or "
+            "name it there (or in a labels.toml, with --labels)"
+        )

@@ -9,7 +9,7 @@ from jaxtyping import Float64
 from unetr.errors import InputError
 from unetr.evaluation.records import read_evaluation
 from unetr.evaluation.result import Evaluation
-from unetr.evaluation.statistics import bootstrap_interval
+from unetr.evaluation.statistics import bootstrap_interval, check_seed
 from unetr.evaluation.structures import Structure
 
 COMPARED = ("dice", "iou", "hd95_mm", "assd_mm", "nsd")
@@ -76,6 +76,7 @@ def compare(first: Path | str, second: Path | str, seed: int = 0) -> Comparison:
     Raises:
         InputError: one cannot be read, or they have no case or no structure in common.
     """
+    check_seed(seed)
     one, other = read_evaluation(Path(first)), read_evaluation(Path(second))
     common = tuple(case for case in one.cases if case in set(other.cases))
     if not common:

@@ -1,20 +1,20 @@
 """Label images against references: every case and structure scored on the reference's grid."""
 
-import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import psutil
 
 from unetr.data.facts import count_values
 from unetr.errors import InputError
 from unetr.evaluation.matching import Pair, Pairs, match
 from unetr.evaluation.result import LESION_METRICS, Evaluation, Scores
+from unetr.evaluation.statistics import check_seed
 from unetr.evaluation.structures import LabelTable, Structure, find_table
 from unetr.image import Volume, read_grid, read_labels, resample_labels, same_grid
+from unetr.machine import GB, cores, free_gb
 from unetr.metrics import StructureScores, score_lesions, score_structures
 
 OnCase = Callable[[int, int], None]
@@ -50,6 +50,7 @@ class Options:
             raise InputError(f"tolerance {self.tolerance_mm:g} mm: give a distance from 0 up")
         if self.workers is not None and self.workers < 1:
             raise InputError(f"workers {self.workers}: give 1 or more")
+        check_seed(self.seed)
 
 
 def evaluate(
@@ -130,6 +131,11 @@ def evaluate_pairs(
         first, *others = [failures[pair.case] for pair in pairs.pairs]
         raise InputError(first + (f" (and {len(others)} more cases fail)" if others else ""))
     structures = _all_structures(table, found.values())
+    if not structures:
+        raise InputError(
+            f"{where[0]} and {where[1]}: no file has a label, so there is nothing to score; name "
+            "what could be there in a labels.toml, with --labels"
+        )
     absent: Scores = _ABSENT | (_NO_LESIONS if options.lesions else {})
     scored = tuple(pair for pair in pairs.pairs if pair.case in found)
     return Evaluation(
@@ -212,5 +218,5 @@ def _workers(pairs: Sequence[Pair]) -> int:
         except InputError:
             continue  # reading it will fail, which costs nothing
     needed = _BYTES_PER_VOXEL * max(voxels)
-    fitting = int(psutil.virtual_memory().available / 2 / max(needed, 1.0))
-    return max(1, min(_MOST_WORKERS, os.cpu_count() or 1, fitting))
+    fitting = int(free_gb() * GB / 2 / max(needed, 1.0))
+    return max(1, min(_MOST_WORKERS, cores(), fitting))

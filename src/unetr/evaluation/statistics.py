@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64
 
+from unetr.errors import InputError
+
 RESAMPLES = 10_000
 # So many numbers at most are drawn at once.
 _DRAWN = 4_000_000
@@ -46,6 +48,12 @@ def statistics(
     minimum, q1, median, q3, maximum = map(float, np.percentile(defined, (0, 25, 50, 75, 100)))
     mean = float(defined.mean())
     return Statistics(defined.size, undefined, mean, low, high, median, q1, q3, minimum, maximum)
+
+
+def check_seed(seed: int) -> None:
+    """Raises InputError where no generator takes it."""
+    if seed < 0:
+        raise InputError(f"seed {seed}: give a whole number from 0 up")
 
 
 def bootstrap_interval(

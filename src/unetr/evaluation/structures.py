@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unetr.data.cases import Dataset
-from unetr.data.names import read_names
+from unetr.data.names import read_names, refuse_unnamed
 from unetr.data.plan import Label, Region
 from unetr.data.regions import with_recognised_regions
 from unetr.errors import InputError
@@ -62,12 +62,7 @@ class LabelTable:
             names = self.names or {}
             ids = sorted(found - {0})
             return tuple(Structure(names.get(i, f"label {i}"), (i,)) for i in ids)
-        if strange := sorted(found - self.known):
-            shown = ", ".join(map(str, strange[:5])) + (", ..." if len(strange) > 5 else "")
-            raise InputError(
-                f"{path}: label values: {shown} is not in the label table; correct the voxels, or "
-                "name it there (or in a labels.toml, with --labels)"
-            )
+        refuse_unnamed(path, found, self.known)
         return self.structures
 
 

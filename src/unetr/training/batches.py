@@ -11,9 +11,14 @@ from jaxtyping import Float32, Shaped
 from torch import Tensor
 
 from unetr.data.plan import Plan
+from unetr.machine import cores
 from unetr.training.augmentation import augmented_patch
 from unetr.training.recipe import Recipe
 from unetr.training.sampling import TrainingCase, draw, patch_start
+
+_HOST = torch.device("cpu")
+# More threads than this wait for memory and for each other.
+_MOST_WORKERS = 8
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,9 @@ class Batches:
     Args:
         names: Of the training cases; `get` gives one of them by its index.
         batch: Patches per batch over all processes; this one prepares every `world`-th.
-        pin: Put batches into page-locked memory, from which accelerators copy in the background.
+        device: Where `take` puts batches. A GPU copies them in the background, from page-locked
+            memory.
+        workers: Threads that prepare them.
     """
 
     def __init__(
@@ -54,10 +61,10 @@ class Batches:
         rank: int = 0,
         world: int = 1,
         workers: int = 1,
-        pin: bool = False,
+        device: torch.device = _HOST,
     ) -> None:
         self._names, self._get, self._plan, self._recipe = names, get, plan, recipe
-        self._batch, self._rank, self._world, self._pin = batch, rank, world, pin
+        self._batch, self._rank, self._world, self._device = batch, rank, world, device
         self._pool = _one_core_each(workers)
         self._waiting: deque[Future[Batch]] = deque()
         self._next = first
@@ -73,7 +80,13 @@ class Batches:
     def take(self) -> Batch:
         """The next batch; waits for it if it is not ready."""
         self._ask()
-        return self._waiting.popleft().result()
+        made = self._waiting.popleft().result()
+        x, y = (part.to(self._device, non_blocking=True) for part in (made.x, made.y))
+        return Batch(x, y, made.names)
+
+    def take_several(self, count: int) -> list[Batch]:
+        """The next batches."""
+        return [self.take() for _ in range(count)]
 
     def _ask(self) -> None:
         self._waiting.append(self._pool.submit(self._make, self._next))
@@ -84,7 +97,7 @@ class Batches:
         drawn = [self._sample(number * self._batch + place) for place in places]
         images, labels, names = zip(*drawn, strict=True)
         x, y = torch.stack(images), torch.stack(labels)
-        if self._pin:
+        if self._device.type == "cuda":
             x, y = x.pin_memory(), y.pin_memory()
         return Batch(x, y, names)
 
@@ -98,6 +111,14 @@ class Batches:
             case, start, self._plan, self._recipe.augmentation, sample.rng
         )
         return image, labels, self._names[sample.case]
+
+
+def workers_for(device: torch.device, processes_here: int) -> int:
+    """Threads that prepare batches: one where the network itself needs the cores, else those of
+    this process's share of the machine, but for the one that leads the accelerator."""
+    if device.type == "cpu":
+        return 1
+    return max(1, min(_MOST_WORKERS, cores() // processes_here - 1))
 
 
 def _one_core_each(workers: int) -> ThreadPoolExecutor:

@@ -10,7 +10,9 @@ T = TypeVar("T")
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 NotNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
-Voxels = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1)]
+Voxels = Count
+Seed = Annotated[int, Field(ge=0, le=10**9)]
 Axis = Literal[0, 1, 2]
 
 

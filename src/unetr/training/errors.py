@@ -9,4 +9,12 @@ class TrainingError(RuntimeError):
 
 
 class Stopped(Exception):  # noqa: N818 - it is no error
-    """The run was asked to stop, and its state is saved."""
+    """The run was asked to stop, and its state is saved.
+
+    Args:
+        begun: False where the run has not taken its folder yet, which is as it was.
+    """
+
+    def __init__(self, begun: bool = True) -> None:
+        super().__init__()
+        self.begun = begun

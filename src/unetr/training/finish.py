@@ -134,7 +134,8 @@ def _evaluated(
         for case in cases
         if case.label is not None
     )
-    # Strange values were told of before the run began; it does not fail by them at its end.
+    # Values without a name were refused before the run began; a file that has changed since does
+    # not fail it at its end.
     table = LabelTable(structures_of(dataset.labels, dataset.regions), frozenset(range(1 << 16)))
     return evaluate_pairs(
         Pairs(pairs),

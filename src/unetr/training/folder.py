@@ -91,8 +91,10 @@ def versions() -> dict[str, str]:
 def claim(run: Path, *, resume: bool, overwrite: bool) -> bool:
     """Makes sure that the folder may be written to: empty, or of a run to continue or replace.
 
-    What killed writers left half written is removed in any case; a whole run, or a model or scores
-    that are there without one, only where `overwrite` says so.
+    Removes nothing: `clear` does, once it is certain that a new run can begin.
+
+    Args:
+        overwrite: A whole run, or a model or scores that are there without one, may be lost.
 
     Returns:
         Whether there is a run to continue.
@@ -102,15 +104,24 @@ def claim(run: Path, *, resume: bool, overwrite: bool) -> bool:
     """
     if run.exists() and not run.is_dir():
         raise InputError(f"{run}: is a file; give another name with -o")
-    names = {path.name for path in run.iterdir()} if run.exists() else set()
-    held = {name for name in names if not name.startswith(_PART)}
+    held = _held(run)
     continues = resume and "manifest.json" in held
     if not continues:
         _refuse(run, held, overwrite)
-        for name in held:
-            _remove(run / name)
-    clear_parts(run)
     return continues
+
+
+def clear(run: Path) -> None:
+    """Empties the folder, which `claim` allowed."""
+    for name in _held(run):
+        _remove(run / name)
+    clear_parts(run)
+
+
+def _held(run: Path) -> set[str]:
+    """What lies in the folder, but for what killed writers left half written."""
+    names = {path.name for path in run.iterdir()} if run.exists() else set()
+    return {name for name in names if not name.startswith(_PART)}
 
 
 def clear_parts(run: Path) -> None:

@@ -57,7 +57,7 @@ class Learner:
                 find_unused_parameters=partial,
             )
 
-    def gradients(self, batches: Sequence[Batch], seed: int) -> tuple[float, float]:
+    def gradients(self, batches: Sequence[Batch], seed: int) -> tuple[Tensor, Tensor]:
         """Sums the gradients of the batches of a step, each a part of it.
 
         Args:
@@ -65,7 +65,7 @@ class Learner:
 
         Returns:
             The mean loss of this process, and the norm of the gradient over all processes, which
-            is clipped as the recipe says.
+            is clipped as the recipe says. They stay on the device: to read them is to wait for it.
         """
         torch.manual_seed(seed)
         self.network.train()
@@ -76,7 +76,7 @@ class Learner:
                 torch.autograd.backward(self.scaler.scale(loss))
             total += loss.detach()
         self.scaler.unscale_(self.optimizer)
-        return float(total), float(self._clipped())
+        return total, self._clipped()
 
     def expect_many(self) -> None:
         """So many steps are to come that compiling parts of the network pays."""
@@ -92,11 +92,9 @@ class Learner:
         return nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
 
     def _loss(self, batch: Batch) -> Tensor:
-        x = batch.x.to(self.device, non_blocking=True)
-        y = batch.y.to(self.device, non_blocking=True)
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            outputs = self._forward(x)
-        return supervised(outputs, y, self.recipe.loss)
+            outputs = self._forward(batch.x)
+        return supervised(outputs, batch.y, self.recipe.loss)
 
     def _apart(self, last: bool) -> AbstractContextManager[Any]:
         """Processes exchange gradients once a step: with its last batch."""

@@ -3,7 +3,8 @@
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import torch
 
 from unetr.checkpoint.model import Model, save_model
-from unetr.training.batches import Batches
+from unetr.training.batches import Batch, Batches
 from unetr.training.distributed import Processes
 from unetr.training.errors import Stopped, TrainingError
 from unetr.training.history import History
@@ -90,27 +91,34 @@ def train(job: Job) -> State:
         rank=processes.rank,
         world=processes.world,
         workers=job.workers,
-        pin=job.device.type == "cuda",
+        device=job.device,
     ) as batches:
+        parts: list[Batch] = []
         while True:
             progress, due = processes.agree([job.clock.progress(step), float(watch.due(step))])
             if due:
                 watch.validate(step, progress)
             if progress >= 1:
                 break
-            parts = [batches.take() for _ in range(training.accumulate)]
             seed = (training.seed * 1_000_003 + step) * processes.world + processes.rank
             lr = (training.lr or 0.0) * lr_factor(progress, training.warmup, training.schedule)
             if step >= _COMPILED_FROM:
                 learner.expect_many()
-            loss, norm = learner.gradients(parts, seed)
-            loss, stopping = processes.mean([loss, float(job.stop.requested)])
-            finite = math.isfinite(loss) and (math.isfinite(norm) or learner.scaler.is_enabled())
-            if not finite:
-                names = processes.gather([name for part in parts for name in part.names])
-                raise TrainingError(_not_finite(step + 1, loss, norm, lr, chain(*names)))
             step += 1
-            learner.apply(lr, step)
+            with _told_of_memory(job, step):
+                parts = parts or batches.take_several(training.accumulate)
+                on_device = learner.gradients(parts, seed)
+                learner.apply(lr, step)
+                names = [name for part in parts for name in part.names]
+                # An accelerator still computes: the next step's batches take the place of these
+                # before it is waited for.
+                parts.clear()
+                parts = batches.take_several(training.accumulate)
+            loss, norm = map(float, on_device)
+            loss, stopping = processes.mean([loss, float(job.stop.requested)])
+            if not (math.isfinite(loss) and (math.isfinite(norm) or learner.scaler.is_enabled())):
+                found = chain(*processes.gather(names))
+                raise TrainingError(_not_finite(step, loss, norm, lr, found))
             watch.stepped(step, loss, lr, norm)
             if stopping:
                 watch.save(step)
@@ -119,6 +127,20 @@ def train(job: Job) -> State:
                 raise Stopped
     # The last validation has saved the state.
     return watch.state
+
+
+@contextmanager
+def _told_of_memory(job: Job, step: int) -> Iterator[None]:
+    """Raises TrainingError where an accelerator has too little memory for a step."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        patch = " x ".join(map(str, job.model.plan.patch_voxels))
+        raise TrainingError(
+            f"step {step}: a batch of {job.recipe.training.batch} with patches of {patch} voxels "
+            f"does not fit into the memory of {job.device}; start again with a smaller "
+            "training.batch or data.patch_limit_voxels, or network.checkpointing=true"
+        ) from error
 
 
 def _not_finite(step: int, loss: float, norm: float, lr: float, names: Iterable[str]) -> str:
@@ -236,7 +258,7 @@ class Watch:
                 "seconds": round(job.clock.elapsed_s(), 1),
                 "loss": mean,
                 "lr": lr,
-                "gradient": norm,
+                "gradient": norm if math.isfinite(norm) else None,
                 "samples_per_s": round(samples / seconds, 3),
             }
             if self._history is not None:

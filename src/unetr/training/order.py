@@ -17,7 +17,7 @@ from unetr.errors import InputError
 from unetr.machine import GB, available_gb
 from unetr.training.folder import Manifest, command, now, read_manifest, read_recipe, versions
 from unetr.training.folds import split_cases
-from unetr.training.initialise import inherited_network, inherited_plan
+from unetr.training.initialise import inherited_network, inherited_plan, initial_model
 from unetr.training.planned import PLANNED, plan_run, structure_probability, with_regions
 from unetr.training.precision import choose_precision
 from unetr.training.progress import Watcher
@@ -139,7 +139,7 @@ def decide(order: Order, device: torch.device, world: int, watcher: Watcher) -> 
     """
     recipe = resolve(order)
     dataset = open_for_training(order)
-    model = load_model(order.init) if order.init else None
+    model = initial_model(order.init, order.run)
     dataset, why_regions = with_regions(dataset, recipe, model)
     if why_regions:
         watcher.say(f"note: {why_regions}; --set data.regions=data-set learns the labels instead")
@@ -253,9 +253,11 @@ def new_network(
 ) -> tuple[nn.Module, str, dict[str, Any], Sequence[str]]:
     """A network, its name and arguments, and what of `model`'s weights it did not take over."""
     if model is not None:
-        if recipe.network.name not in ("unetr", model.name):
+        modern = model.header.network.config.get("block") == "modern"
+        if recipe.network.name not in ("unetr", model.name, *(["unetr-modern"] * modern)):
             raise InputError(
-                f"--network {recipe.network.name}: {model.source} is a {model.name}; leave it out"
+                f"network.name {recipe.network.name}: {model.source} is a {model.name}; leave "
+                "--network or the recipe's field out"
             )
         network, config, left = inherited_network(model, plan)
         return network, model.name, config, left

@@ -65,11 +65,13 @@ class Network(_Section):
     """
 
     name: NetworkName = Field(default="unetr", description="`--network` overrules it.")
-    feature_size: int | None = Field(default=None, description="Channels at full resolution.")
-    hidden_size: int | None = Field(default=None, description="Width of the transformer.")
-    mlp_dim: int | None = Field(default=None, description="Width of its perceptrons.")
-    num_heads: int | None = Field(default=None, description="Heads of its attention.")
-    num_layers: int | None = Field(default=None, description="Number of its blocks.")
+    feature_size: bounds.Count | None = Field(
+        default=None, description="Channels at full resolution."
+    )
+    hidden_size: bounds.Count | None = Field(default=None, description="Width of the transformer.")
+    mlp_dim: bounds.Count | None = Field(default=None, description="Width of its perceptrons.")
+    num_heads: bounds.Count | None = Field(default=None, description="Heads of its attention.")
+    num_layers: bounds.Count | None = Field(default=None, description="Number of its blocks.")
     skip_layers: tuple[int, ...] | None = None
     decoder: Literal["unetr", "nup", "pup", "mla"] = "unetr"
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0, description="In the transformer.")
@@ -186,7 +188,9 @@ class Training(_Section):
     clip_norm: float = Field(default=0.0, ge=0)
     ema: float = Field(default=0.0, ge=0, lt=1)
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    seed: int = Field(default=0, description="Of weights, patches, augmentation and dropout.")
+    seed: bounds.Seed = Field(
+        default=0, description="Of weights, patches, augmentation and dropout."
+    )
     log_steps: int = Field(default=10, ge=1, description="Steps between two lines of history.")
     save_minutes: float = Field(default=5.0, gt=0, description="Between savings of the state.")
     save_steps: int = Field(default=0, ge=0)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,10 +16,21 @@ from unetr.data.cache import CaseCache
 from unetr.data.cases import Case
 from unetr.errors import InputError
 from unetr.inference.device import find_device
+from unetr.inference.ranks import processes_here
+from unetr.training.batches import workers_for
 from unetr.training.crossvalidation import write_cross_validation
 from unetr.training.distributed import Processes, joined
+from unetr.training.errors import Stopped
 from unetr.training.finish import finish, finish_estimate_s
-from unetr.training.folder import claim, forget, is_finished, write_manifest, write_recipe
+from unetr.training.folder import (
+    claim,
+    clear,
+    clear_parts,
+    forget,
+    is_finished,
+    write_manifest,
+    write_recipe,
+)
 from unetr.training.folds import fold_count
 from unetr.training.loop import Job, train
 from unetr.training.order import (
@@ -63,14 +75,18 @@ def _run_folds(
     order: Order, device: torch.device, processes: Processes, watcher: Watcher, stop: StopRequest
 ) -> None:
     count = fold_count(len(open_for_training(order).cases))
-    for fold in range(count):
+    runs = [order.run / f"fold_{fold}" for fold in range(count)]
+    for fold, run in enumerate(runs):
         # The minutes are each fold's own.
-        one = replace(order, run=order.run / f"fold_{fold}", fold=fold, began=None)
+        one = replace(order, run=run, fold=fold, began=None)
+        if fold:
+            # The first one has replaced all: what is left half way must not go with older folds.
+            one = replace(one, overwrite=False)
         if processes.lead(partial(_is_done, one)):
             watcher.say(f"fold {fold}: already finished in {one.run}")
             continue
         watcher.say(f"fold {fold} of 0 to {count - 1}")
-        run_fold(one, device, processes, watcher, stop)
+        run_fold(one, device, processes, watcher, stop, runs[1:] if one.overwrite else ())
     if processes.writes:
         found = write_cross_validation(order.run, count)
         watcher.say(f"cross-validation: Dice {found:.4f} over all {count} folds")
@@ -95,16 +111,23 @@ def _is_done(order: Order) -> bool:
 
 
 def run_fold(
-    order: Order, device: torch.device, processes: Processes, watcher: Watcher, stop: StopRequest
+    order: Order,
+    device: torch.device,
+    processes: Processes,
+    watcher: Watcher,
+    stop: StopRequest,
+    others: Sequence[Path] = (),
 ) -> None:
-    """One run, from its beginning or from where it was left."""
+    """One run, from its beginning or from where it was left; see `_begin`."""
     began = time.monotonic() if order.began is None else order.began
-    prepared = processes.lead(lambda: _begin(order, device, processes.world, watcher))
+    prepared = processes.lead(lambda: _begin(order, device, processes.world, watcher, others))
     if prepared is None:
         watcher.say(f"{order.run}: already finished; more --max-steps continue it")
         return
     manifest, recipe = prepared.manifest, prepared.recipe
-    dataset = replace(open_for_training(order), regions=manifest.plan.regions)
+    # Whatever a resumed run is given, its structures have the names that it began with.
+    plan = manifest.plan
+    dataset = replace(open_for_training(order), labels=plan.labels, regions=plan.regions)
     cases = {case.name: case for case in dataset.cases}
     training = [cases[name] for name in manifest.train]
     validation = [cases[name] for name in manifest.validation]
@@ -151,6 +174,7 @@ def run_fold(
         watcher,
         stop,
         resume=resumed,
+        workers=workers_for(device, processes_here()),
         tensorboard=order.tensorboard,
     )
     if recipe.validation.times > 1 or recipe.training.max_minutes is not None:
@@ -178,14 +202,33 @@ def _check_minutes(job: Job, minutes: float) -> None:
         )
 
 
-def _begin(order: Order, device: torch.device, world: int, watcher: Watcher) -> Prepared | None:
-    """What the run is, written into its folder; None where it is finished."""
+def _begin(
+    order: Order,
+    device: torch.device,
+    world: int,
+    watcher: Watcher,
+    others: Sequence[Path] = (),
+) -> Prepared | None:
+    """What the run is, written into its folder; None where it is finished.
+
+    Args:
+        others: Runs that are replaced together with it.
+    """
     resume = claim(order.run, resume=order.resume, overwrite=order.overwrite)
     if not resume:
         if order.resume:
             watcher.say(f"{order.run}: nothing there to resume, so it begins")
-        prepared = decide(order, device, world, watcher)
+        for folder in others:
+            claim(folder, resume=False, overwrite=True)
+        # What is replaced is lost only when the new run is known to be sound.
+        try:
+            prepared = decide(order, device, world, watcher)
+        except Stopped:
+            raise Stopped(begun=not order.overwrite) from None
+        for folder in (order.run, *others):
+            clear(folder)
     else:
+        clear_parts(order.run)
         prepared = continued(order)
         if is_finished(order.run) and not prepared.extended:
             return None

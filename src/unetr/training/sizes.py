@@ -121,7 +121,12 @@ def _unetr(network: Network, plan: Plan, device_type: str) -> dict[str, Any]:
         if (asked := getattr(network, key)) is not None:
             sizes[key] = asked
     layers = sizes["num_layers"]
-    quarters = [max(1, round(layers * k / 4)) for k in (1, 2, 3)]
+    if layers < 3 and not network.skip_layers:
+        raise InputError(
+            f"network.num_layers {layers}: three blocks feed the decoder; give 3 or more, or "
+            "network.skip_layers"
+        )
+    quarters = [max(k, round(layers * k / 4)) for k in (1, 2, 3)]
     skips: Sequence[int] = network.skip_layers or _SKIPS.get(layers, quarters)
     return {
         "in_channels": len(plan.channels),

@@ -56,10 +56,14 @@ class Validator:
         began = time.monotonic()
         own = self.cases[self.processes.rank :: self.processes.world]
         scores: dict[str, Scores] = {}
-        for done, (case, volume, reference) in enumerate(read_ahead(self.dataset, own), 1):
-            scores[case.name] = self._score(case, volume, reference, folder)
-            if self._on_case is not None:
-                self._on_case(done, len(own))
+
+        def score_own() -> None:
+            for done, (case, volume, reference) in enumerate(read_ahead(self.dataset, own), 1):
+                scores[case.name] = self._score(case, volume, reference, folder)
+                if self._on_case is not None:
+                    self._on_case(done, len(own))
+
+        self.processes.each(score_own)
         gathered: dict[str, Scores] = {}
         for part in self.processes.gather(scores):
             gathered |= part
