@@ -39,6 +39,10 @@ class ArrayCase:
     labels: np.ndarray
     foreground: list[np.ndarray]
 
+    @property
+    def labelled(self) -> np.ndarray:
+        return np.concatenate(self.foreground)
+
 
 def made_case(patch: tuple[int, int, int]) -> ArrayCase:
     """Half as large again as the patch on each side, with two labels."""

@@ -11,7 +11,6 @@ structures on the scans' own grid, after the plan's post-processing.
 """
 
 import argparse
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -21,9 +20,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 
-from runs import as_planned, find_data
+from runs import as_planned, find_data, held_out
 from unetr import Predictor
-from unetr.data.dataset import open_dataset
 from unetr.image import Volume, read_image, read_labels
 from unetr.metrics import score_structures
 
@@ -55,10 +53,7 @@ def measured(run: Path, data: Path) -> tuple[int, dict[str, list[float]]]:
     """The number of scans, and the Dice of each structure by what was done to it."""
     model = as_planned(run)
     predictor = Predictor(model, engine="torch", precision="fp32")
-    unseen = set(model.provenance["validation"])
-    cases = [case for case in open_dataset(data).cases if case.name in unseen]
-    if not cases:
-        sys.exit(f"{data}: none of the cases that {run} was validated on")
+    cases = held_out(data, model.provenance["validation"])
     dice: dict[str, list[float]] = {name: [] for name in ("as it is", *CHANGES)}
     for case in cases:
         assert case.label is not None  # only labelled ones are validated on

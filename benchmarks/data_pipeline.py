@@ -5,7 +5,8 @@ loop's worker thread (`unetr`), and on batches from MONAI's CacheDataset and its
 worker process (`MONAI`), in turn. Waiting is the part of a step that the network stood still for
 its batch. The second table is of the two pipelines alone, without a network beside them: their
 share is what one core takes to prepare a batch, of the step on the ready one. Cases, sampling and
-augmentation are those of `augmentation.py`.
+augmentation are those of `augmentation.py`; ours are mapped from files, as in a training, MONAI's
+are in memory.
 
     python benchmarks/data_pipeline.py [--sizes btcv hippocampus] [--rounds 3] [--steps 10]
 """
@@ -14,17 +15,21 @@ import argparse
 import itertools
 import os
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from monai import __version__ as monai_version
 from monai import data as monai_data
 from monai import transforms as mt
 
-from augmentation import BOTH, made_case, made_plan, monai_chain
+from augmentation import BOTH, ArrayCase, made_case, made_plan, monai_chain
 from training_step import BATCH, CLASSES, RECIPES, our_learner, patches
+from unetr.data.cache import CachedCase
 from unetr.training.batches import Batch, Batches
 from unetr.training.recipe_toml import load_recipe
 
@@ -75,7 +80,15 @@ def alone(take: Take, batch: int) -> float:
     return taken * batch / (time.perf_counter() - began)
 
 
-def compare(size: str, precision: str, rounds: int, steps: int) -> str:
+def stored(case: ArrayCase, folder: Path) -> CachedCase:
+    """The case as the loop has it: mapped from files."""
+    folder.mkdir()
+    np.save(folder / "image.npy", case.image)
+    np.save(folder / "labels.npy", case.labels)
+    return CachedCase(tuple(case.foreground), case.labelled, folder)
+
+
+def compare(size: str, precision: str, rounds: int, steps: int, folder: Path) -> str:
     """Prints three rows of the first table; the row of the second."""
     recipe = load_recipe(RECIPES[size])
     learner, rate = our_learner(size, precision)
@@ -83,6 +96,7 @@ def compare(size: str, precision: str, rounds: int, steps: int) -> str:
     ready = Batch(*patches(BATCH[size], CLASSES[size]), ("a",) * batch)
     cases = [made_case(patch) for _ in range(CASES)]
     theirs = monai_batches(cases, size, recipe)
+    on_disk = [stored(case, folder / f"{size}-{k}") for k, case in enumerate(cases)]
     names = [str(k) for k in range(CASES)]
     number = itertools.count(1)
 
@@ -102,7 +116,7 @@ def compare(size: str, precision: str, rounds: int, steps: int) -> str:
             learner.apply(rate, step)
         return (time.perf_counter() - began) / steps, waited / steps
 
-    with Batches(names, cases.__getitem__, made_plan(patch), recipe, batch) as ours:
+    with Batches(names, on_disk.__getitem__, made_plan(patch), recipe, batch) as ours:
         sides: dict[str, Take] = {
             "ready": lambda: ready, "unetr": ours.take, "MONAI": lambda: next(theirs),
         }  # fmt: skip
@@ -133,7 +147,11 @@ def main() -> None:
     print(f"torch {torch.__version__}, MONAI {monai_version}, {threads}\n")
     print("| size | precision | batches | s a step | samples/s | waiting |")
     print("|---|---|---|---|---|---|")
-    rows = [compare(size, precision, arguments.rounds, arguments.steps) for size in arguments.sizes]
+    with tempfile.TemporaryDirectory() as folder:
+        rows = [
+            compare(size, precision, arguments.rounds, arguments.steps, Path(folder))
+            for size in arguments.sizes
+        ]
     print("\n| alone | unetr samples/s | MONAI samples/s | ratio | unetr's share | MONAI's share |")
     print("|---|---|---|---|---|---|")
     print(*rows, sep="\n")

@@ -11,7 +11,6 @@ the first prediction itself, taken to the oblique grid and back.
 """
 
 import argparse
-import os
 import statistics
 import sys
 from collections.abc import Callable
@@ -23,8 +22,8 @@ import numpy as np
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 from scipy.spatial.transform import Rotation
 
+from runs import find_data, held_out
 from unetr import Predictor
-from unetr.data.dataset import open_dataset
 from unetr.image import Volume, read_image
 from unetr.image.resample import resample_image, resample_labels
 from unetr.inference.exported import load_any
@@ -38,15 +37,11 @@ def main() -> None:
     """A row per way of storing a scan; ends with 1 where labels lie elsewhere."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", type=Path, default=Path("hippocampus"))
-    parser.add_argument("--data", type=Path)
+    parser.add_argument("--data", default="hippocampus")
     parser.add_argument("--cases", type=int, default=12)
     options = parser.parse_args()
-    data = options.data or Path(os.environ.get("UNETR_TEST_DATA", "")) / "hippocampus"
     model = load_any(options.model)
-    unseen = set(model.provenance["validation"])
-    cases = [case for case in open_dataset(data).cases if case.name in unseen][: options.cases]
-    if not cases:
-        sys.exit(f"{data}: none of the cases that {options.model} was validated on")
+    cases = held_out(find_data(options.data), model.provenance["validation"])[: options.cases]
     predictor = Predictor(model, engine="torch", precision="fp32")
     found: dict[str, list[float]] = {name: [] for name in (*WAYS, OBLIQUE, ONLY_RESAMPLED)}
     structures = {label.name: [label.id] for label in model.plan.labels[1:]}

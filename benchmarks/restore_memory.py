@@ -23,6 +23,8 @@ import psutil
 import torch
 from torch.nn.functional import grid_sample
 
+from sides import peak_gb
+
 CLASSES = 14
 SCAN_MM = (0.8, 0.8, 1.0)
 NETWORK_MM = (1.5, 1.5, 2.0)
@@ -74,8 +76,7 @@ def measured(side: str, folder: Path) -> dict[str, float]:
     began = time.perf_counter()
     labels = way_back(scores)
     seconds = time.perf_counter() - began
-    status = Path("/proc/self/status").read_text()
-    peak = float(status.split("VmHWM:")[1].split()[0]) * 1024
+    peak = peak_gb() * 1e9
     np.save(folder / f"{side}.npy", labels)
     return {"seconds": seconds, "gb": (peak - base) / 1e9, "base": base / 1e9}
 

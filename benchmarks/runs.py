@@ -18,6 +18,7 @@ import numpy as np
 
 from page import machine
 from unetr.checkpoint import Model, load_model, save_model
+from unetr.data.cases import Case
 from unetr.data.dataset import open_dataset
 from unetr.evaluation.comparison import wilcoxon_p
 from unetr.evaluation.statistics import bootstrap_interval
@@ -42,6 +43,13 @@ def find_data(name: str) -> Path:
         if data.is_dir():
             return data
     sys.exit(f"{name}: no such data set; give --data or set UNETR_TEST_DATA")
+
+
+def held_out(data: Path, names: Iterable[str]) -> list[Case]:
+    """The cases of those names, which a model was validated on; ends the script without any."""
+    wanted = set(names)
+    cases = [case for case in open_dataset(data).cases if case.name in wanted]
+    return cases or sys.exit(f"{data}: none of the cases that the model was validated on")
 
 
 def run_all(jobs: Iterable[Callable[[], None]], at_once: int) -> None:
@@ -108,9 +116,8 @@ def score(data: Path, run: Path, mirrored: bool) -> None:
         shutil.rmtree(scores)
     unprocessed = run / "unprocessed.safetensors"
     save_model(unprocessed, as_planned(run))
-    cases = [case for case in open_dataset(data).cases if case.name in unseen]
     # Several channels lie beside each other: naming the first names the scan.
-    scans = [str(case.images[0]) for case in cases]
+    scans = [str(case.images[0]) for case in held_out(data, unseen)]
     options = ["--engine", "torch", "--precision", "fp32", *["--tta"] * mirrored]
     unetr(["predict", str(unprocessed), *scans, "-o", str(predictions), *options])
     unetr(["evaluate", str(predictions), str(data), "-o", str(scores)])

@@ -9,9 +9,8 @@ the scans' own grid. The interval is bootstrapped over cases.
 import tempfile
 from pathlib import Path
 
-from runs import find_data, summary, unetr
+from runs import find_data, held_out, summary, unetr
 from unetr.checkpoint import load_model
-from unetr.data.dataset import open_dataset
 
 NAME = "hippocampus"
 
@@ -19,8 +18,8 @@ NAME = "hippocampus"
 def main() -> None:
     """Prints a row per way of predicting."""
     data = find_data(NAME)
-    unseen = set(load_model(NAME).provenance["validation"])
-    scans = [str(c.images[0]) for c in open_dataset(data).cases if c.name in unseen]
+    unseen = held_out(data, load_model(NAME).provenance["validation"])
+    scans = [str(case.images[0]) for case in unseen]
     print("| mirrored | n | Dice | HD95 mm | undefined | by structure: Dice (HD95 mm) |")
     print("|---" * 6 + "|")
     for mirrored in (False, True):

@@ -9,7 +9,6 @@ voxels within 3 mm of the predicted structures' surfaces, where nearly all error
 """
 
 import argparse
-import os
 import statistics
 import sys
 from pathlib import Path
@@ -18,8 +17,8 @@ import numpy as np
 from scipy import ndimage
 from scipy.stats import rankdata
 
+from runs import find_data, held_out
 from unetr import Predictor
-from unetr.data.dataset import open_dataset
 from unetr.image import read_image, read_labels
 from unetr.inference.exported import load_any
 
@@ -30,17 +29,13 @@ def main() -> None:
     """A row per kind of uncertainty; ends with 1 where it says nothing."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", type=Path, default=Path("hippocampus"))
-    parser.add_argument("--data", type=Path)
+    parser.add_argument("--data", default="hippocampus")
     parser.add_argument("--cases", type=int, default=1000)
     options = parser.parse_args()
-    data = options.data or Path(os.environ.get("UNETR_TEST_DATA", "")) / "hippocampus"
     model = load_any(options.model)
-    unseen = set(model.provenance["validation"])
-    cases = [case for case in open_dataset(data).cases if case.name in unseen][: options.cases]
-    if not cases:
-        sys.exit(f"{data}: none of the cases that {options.model} was validated on")
+    cases = held_out(find_data(options.data), model.provenance["validation"])[: options.cases]
     found: dict[str, list[tuple[float, float]]] = {}
-    wrong_share = []
+    wrong_share: dict[bool, list[float]] = {False: [], True: []}
     for tta in (False, True):
         predictor = Predictor(model, engine="torch", precision="fp32", tta=tta, uncertainty=True)
         names = ["entropy, mirrored", "mutual information, mirrored"] if tta else ["entropy"]
@@ -49,11 +44,15 @@ def main() -> None:
             labels = prediction.labels.array[0]
             wrong = labels != read_labels(case.label).array[0]
             near = band(labels > 0, prediction.labels.spacing_mm)
-            wrong_share.append(wrong.mean())
+            wrong_share[tta].append(float(wrong.mean()))
             for name, sure in zip(names, prediction.uncertainty.array, strict=True):
                 pair = auroc(sure, wrong), auroc(sure[near], wrong[near])
                 found.setdefault(name, []).append(pair)
-    print(f"{len(cases)} scans that training never saw, {np.mean(wrong_share):.2%} of voxels wrong")
+    plain, mirrored = map(statistics.fmean, wrong_share.values())
+    print(
+        f"{len(cases)} scans that training never saw, {plain:.2%} of voxels wrong, {mirrored:.2%} "
+        "with mirroring\n"
+    )
     print(f"| area under the ROC curve | all voxels | within {BAND_MM:g} mm of a surface |")
     print("|---|---|---|")
     for name, pairs in found.items():

@@ -183,3 +183,8 @@ def test_checkpointing_gives_the_same_gradients(block: Any) -> None:
         network(x).square().mean().backward()
         gradients.append([p.grad for p in network.parameters()])
     assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
+
+
+def test_rotary_heads_of_an_odd_width_are_refused():
+    with pytest.raises(ValueError, match=r"hidden_size 36 over num_heads 4 is odd, but block 'mod"):
+        UNETR(1, 2, 32, hidden_size=36, num_heads=4, block="modern")

@@ -171,6 +171,17 @@ def test_a_finished_run_takes_more_steps_and_nothing_else(order):
         run(replace(again, fold=2))
 
 
+def test_the_same_command_resumes_also_what_it_left_to_the_machine(order):
+    """`auto` and `plan` stand for something else in the recipe of the run."""
+    open_ = ("training.precision=auto", "data.regions=auto", "augmentation.structure_p=plan")
+    first = replace(order, settings=(*FAST, *open_), max_steps=1)
+    run(first)
+    run(replace(first, resume=True, max_steps=2))
+    assert load_state(order.run).step == 2
+    with pytest.raises(InputError, match=r"data.regions: the run has data-set, which cannot"):
+        run(replace(first, resume=True, settings=(*FAST, "data.regions=brain-tumour")))
+
+
 def test_stopped_on_the_way_to_more_steps_it_is_unfinished_and_goes_on(order):
     run(order)
     stop, more = StopRequest(), replace(order, resume=True, max_steps=6)
@@ -200,6 +211,7 @@ def test_a_run_is_not_written_over(order, finished):
         ({"dataset": Path("none")}, "no such folder"),
         ({"init": Path("RUN")}, r"--init .*run: lies in the run to be replaced; give another -o"),
         ({"fold": 7}, "--fold 7"),
+        ({"cache": Path(__file__) / "cache"}, "test_run.py is a file"),
     ],
 )
 def test_a_run_is_lost_only_when_its_successor_can_begin(order, changes, told):
@@ -225,23 +237,25 @@ def test_stopped_before_it_replaces_anything_a_run_leaves_what_was_there(order):
     stop = StopRequest()
     with pytest.raises(Stopped) as stopped:
         run_training(replace(order, overwrite=True), StopAtOnce(stop), stop)
-    assert not stopped.value.begun
+    assert not stopped.value.replaced
     assert load_state(order.run).step == 1
-    stop = StopRequest()
-    with pytest.raises(Stopped) as stopped:
-        run_training(replace(order, run=order.run.with_name("new")), StopAtOnce(stop), stop)
-    assert stopped.value.begun
+    with pytest.raises(InputError, match=r"--resume and --overwrite: .* give one of them"):
+        run(replace(order, overwrite=True, resume=True))
 
 
 def test_folds_are_replaced_together(order, tmp_path):
     """What is stopped half way is not to be summed up with folds of another time."""
     folds = replace(order, dataset=write_phantoms(tmp_path / "three", cases=3), max_steps=1)
     run(folds, folds=True)
+    second = order.run / "fold_1"
+    for needed in ({"init": second}, {"recipe": str(second / "recipe.toml")}):
+        with pytest.raises(InputError, match=r"fold_1.*: lies in the run to be replaced"):
+            run(replace(folds, overwrite=True, **needed), folds=True)
+    assert (second / "model.safetensors").exists()
     stop = StopRequest()
     with pytest.raises(Stopped):
         run_training(replace(folds, overwrite=True), Heard(stop, at=1), stop, folds=True)
-    there = [(order.run / f"fold_{fold}" / "manifest.json").exists() for fold in range(3)]
-    assert there == [True, False, False]
+    assert [path.name for path in order.run.iterdir()] == ["fold_0"]
 
 
 def test_a_resumed_run_keeps_the_names_that_it_began_with(order, tmp_path):

@@ -4,10 +4,13 @@ import numpy as np
 import pytest
 from monai.transforms.utils import correct_crop_centers
 
+from unetr.data.cache import CaseCache
+from unetr.data.cases import Case
+from unetr.image import Volume, write_image, write_labels
 from unetr.training.recipe import Sampling
 from unetr.training.sampling import cut, draw, patch_start
 
-from .tiny import array_case
+from .tiny import array_case, tiny_plan
 
 
 def test_each_epoch_goes_through_all_cases_in_a_new_order():
@@ -44,6 +47,29 @@ def test_foreground_to_background_as_asked_for():
     assert share[0] == pytest.approx(0.5, abs=0.06)
     share = centres(Sampling(foreground=1.0))
     assert share[0] == 0
+
+
+def test_else_each_labelled_voxel_is_as_likely(tmp_path):
+    """As in the published code, whose indices of the foreground know no classes."""
+    image = Volume(np.zeros((1, 40, 40, 40), np.float32), np.eye(4))
+    labels = np.zeros((40, 40, 40), np.uint8)
+    labels[:30] = 1  # 48,000 voxels, more than are kept, and 12,000
+    labels[32:, :, :] = 2
+    labels[32:, 30:, :] = 0
+    write_image(tmp_path / "a.nii.gz", image)
+    write_labels(tmp_path / "a_seg.nii.gz", labels, image)
+    case = CaseCache(tmp_path / "cache", tiny_plan()).get(
+        Case("a", (tmp_path / "a.nii.gz",), tmp_path / "a_seg.nii.gz")
+    )
+    kept = labels[tuple(case.labelled.T)]
+    assert (len(kept), 0 in kept) == (10_000, False)
+    assert (kept == 1).mean() == pytest.approx((labels == 1).sum() / (labels > 0).sum(), abs=0.02)
+    starts = [
+        patch_start(case, (1, 1, 1), Sampling(foreground=1.0), np.random.default_rng(k))
+        for k in range(500)
+    ]
+    found = [labels[start] for start in starts]
+    assert np.mean(np.array(found) == 1) == pytest.approx(0.83, abs=0.06)
 
 
 def test_by_class_sees_small_structures_as_often():

@@ -28,6 +28,10 @@ class ArrayCase:
     labels: np.ndarray
     foreground: list[np.ndarray]
 
+    @property
+    def labelled(self) -> np.ndarray:
+        return np.concatenate([np.zeros((0, 3), int), *self.foreground])
+
 
 def array_case(seed: int = 0, size: tuple[int, int, int] = (24, 20, 22)) -> ArrayCase:
     """A bright ball (1) and a dark block (2) in noise."""

@@ -138,7 +138,7 @@ def _run(order: "Order", folds: bool) -> None:
             with watching() as watcher:
                 run_training(order, watcher, stop, folds)
         except Stopped as stopped:
-            if leads and stopped.begun:
+            if leads and stopped.replaced:
                 talk.say(f"stopped; what is trained is saved. Continue with --resume: {_again()}")
             elif leads:
                 talk.say(f"stopped before anything was replaced; {order.run} is as it was")

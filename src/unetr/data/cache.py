@@ -7,6 +7,7 @@ import shutil
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -25,13 +26,13 @@ from unetr.files import as_input_error
 from unetr.image import Volume
 from unetr.machine import GB, free_gb
 
-_VERSION = 2
+_VERSION = 3
 """Of the entries; another one makes new entries."""
 _PLAN_FIELDS = frozenset(
     ("channels", "labels", "regions", "spacing_mm", "orientation", "crop", "normalisation")
 ) | {"image_order"}
 _KEPT_VOXELS = 10_000
-"""Foreground voxels kept per class: patches are centred on them."""
+"""Foreground voxels kept per class, and of all classes: patches are centred on them."""
 _ABANDONED_S = 6 * 3600.0
 
 
@@ -42,9 +43,11 @@ class CachedCase:
     Attributes:
         foreground: Per class that is not background, or per region, up to 10,000 of its voxels
             (n, 3).
+        labelled: As many of all of them together, each voxel as likely as any other.
     """
 
     foreground: tuple[NDArray[np.int32], ...]
+    labelled: NDArray[np.int32]
     _folder: Path
 
     @property
@@ -115,8 +118,8 @@ class CaseCache:
     def _open(self, entry: Path) -> CachedCase:
         with (entry / "foreground.npy").open("rb") as file:
             rows = np.load(file)
-        foreground = tuple(rows[rows[:, 0] == k, 1:] for k in range(self._classes))
-        case = CachedCase(foreground, entry)
+        *foreground, labelled = (rows[rows[:, 0] == k, 1:] for k in range(self._classes + 1))
+        case = CachedCase(tuple(foreground), labelled, entry)
         _ = case.image, case.labels  # a file that is cut short cannot be mapped
         return case
 
@@ -158,10 +161,14 @@ def _refuse_huge(image: Volume, placement: Placement) -> None:
 
 
 def _foreground(labels: Integer[np.ndarray, "*r x y z"], classes: int) -> NDArray[np.int32]:
-    """Rows (class, x, y, z): some voxels of each class but the background, or of each region."""
-    masks = labels if labels.ndim == 4 else (labels == k for k in range(1, classes + 1))
+    """Rows (class, x, y, z): some voxels of each class but the background, or of each region, and
+    behind them some of their union."""
+    if labels.ndim == 4:
+        masks, union = iter(labels), labels.any(axis=0)
+    else:
+        masks, union = (labels == k for k in range(1, classes + 1)), labels > 0
     found = []
-    for number, mask in enumerate(masks):
+    for number, mask in enumerate(chain(masks, [union])):
         flat = np.flatnonzero(mask)
         if len(flat) > _KEPT_VOXELS:
             rng = np.random.default_rng([number, len(flat)])

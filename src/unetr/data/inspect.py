@@ -11,6 +11,7 @@ import numpy as np
 
 from unetr.data.cases import Case, Dataset, Defect
 from unetr.data.facts import CaseFacts, count_values, measure
+from unetr.data.names import unnamed
 from unetr.errors import InputError
 from unetr.image import Volume, read_image, read_labels, same_grid
 
@@ -100,10 +101,9 @@ def _check_image(dataset: Dataset, case: Case, image: Volume) -> Iterator[Defect
 def _check_label(dataset: Dataset, file: Path, label: Volume) -> Iterator[Defect]:
     values = set(count_values(label.array))
     known = {each.id for each in dataset.labels}
-    if strange := sorted(values - known):
-        shown = ", ".join(map(str, strange[:5])) + (", ..." if len(strange) > 5 else "")
+    if strange := unnamed(values, known):
         cure = "name it in the label table or correct the voxels"
-        yield Defect(file, "label values", f"{shown} is not in the label table", cure)
+        yield Defect(file, "label values", strange, cure)
     if values <= {0}:
         cure = "label the structures, or leave the case out if none is to be learnt from it"
         yield Defect(file, "label values", "empty: every voxel is background", cure)

@@ -225,9 +225,16 @@ def _regions(
 
 def refuse_unnamed(path: Path | str, found: Set[int], known: Set[int]) -> None:
     """Raises InputError where a label file has values, other than 0, that no table names."""
+    if strange := unnamed(found, known):
+        raise InputError(
+            f"{path}: label values: {strange}; correct the voxels, or name it there (or in a "
+            "labels.toml, with --labels)"
+        )
+
+
+def unnamed(found: Set[int], known: Set[int]) -> str:
+    """In words, the values other than 0 that no table names; empty where there are none."""
     if strange := sorted(found - known - {0}):
         shown = ", ".join(map(str, strange[:5])) + (", ..." if len(strange) > 5 else "")
-        raise InputError(
-            f"{path}: label values: {shown} is not in the label table; correct the voxels, or "
-            "name it there (or in a labels.toml, with --labels)"
-        )
+        return f"{shown} is not in the label table"
+    return ""

@@ -6,7 +6,6 @@ volume counting as outside; their places are the neighbourhoods' middles, their 
 `surface_areas_mm2`. The distance of an element is that to the nearest element of the other mask.
 """
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,6 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from unetr.errors import InputError
+from unetr.machine import cores
 from unetr.metrics.masks import box_of, check_same_shape, check_spacing
 from unetr.metrics.surface_elements import surface_areas_mm2
 
@@ -149,7 +149,7 @@ def _distances_mm(
     if not other.any():
         return np.full(np.count_nonzero(surface), np.inf)
     # A thread for less than this many voxels costs more than it saves.
-    threads = max(1, min(os.cpu_count() or 1, other.size // 50_000))
+    threads = max(1, min(cores(), other.size // 50_000))
     # Squares of all, roots of a few; the volume's border is no surface.
     squares = edt.edtsq(~other, anisotropy=tuple(spacing_mm), black_border=False, parallel=threads)
     found: Float[np.ndarray, " n"] = np.sqrt(squares[surface], dtype=np.float64)

@@ -200,3 +200,8 @@ def _check(
         raise ValueError(f"decoder {decoder!r} is not one of unetr, nup, pup, mla")
     if block not in ("vit", "modern"):
         raise ValueError(f"block {block!r} is not one of vit, modern")
+    if block == "modern" and hidden_size // num_heads % 2:
+        raise ValueError(
+            f"hidden_size {hidden_size} over num_heads {num_heads} is odd, but block 'modern' "
+            "turns features in pairs"
+        )

@@ -12,9 +12,9 @@ class Stopped(Exception):  # noqa: N818 - it is no error
     """The run was asked to stop, and its state is saved.
 
     Args:
-        begun: False where the run has not taken its folder yet, which is as it was.
+        replaced: False where what it was to replace is still as it was.
     """
 
-    def __init__(self, begun: bool = True) -> None:
+    def __init__(self, replaced: bool = True) -> None:
         super().__init__()
-        self.begun = begun
+        self.replaced = replaced

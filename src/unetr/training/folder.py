@@ -40,6 +40,7 @@ class Manifest(BaseModel):
     """manifest.json: where the run comes from, and what was decided for it.
 
     Attributes:
+        settings: As `--set` and the options that stand for some gave them when it began.
         fingerprint: Names the content of all labelled images, of whatever fold.
         init: The model whose weights it began with.
         licence: Of the data set, where it states one.
@@ -50,6 +51,7 @@ class Manifest(BaseModel):
 
     status: Literal["started", "finished"]
     command: list[str]
+    settings: list[str] = []
     dataset: str
     fold: int | None
     train: list[str]
@@ -114,7 +116,7 @@ def claim(run: Path, *, resume: bool, overwrite: bool) -> bool:
 def clear(run: Path) -> None:
     """Empties the folder, which `claim` allowed."""
     for name in _held(run):
-        _remove(run / name)
+        remove(run / name)
     clear_parts(run)
 
 
@@ -127,7 +129,7 @@ def _held(run: Path) -> set[str]:
 def clear_parts(run: Path) -> None:
     """Removes what killed writers left half written in the folder itself."""
     for part in run.glob(f"{_PART}*"):
-        _remove(part)
+        remove(part)
 
 
 def _refuse(run: Path, held: set[str], overwrite: bool) -> None:
@@ -152,10 +154,11 @@ def _refuse(run: Path, held: set[str], overwrite: bool) -> None:
 def forget(run: Path) -> None:
     """Takes a run that has not trained yet out of its folder, so that it may be given again."""
     for name in ("manifest.json", *_BEFORE_MANIFEST):
-        _remove(run / name)
+        remove(run / name)
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
+    """A file, a folder with all that is in it, or nothing."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:

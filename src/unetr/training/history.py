@@ -1,9 +1,11 @@
 """history.jsonl and curves.png: how the run went."""
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from unetr.errors import InputError
 from unetr.files import written_whole
 
 FILE = "history.jsonl"
@@ -75,11 +77,14 @@ def draw_curves(run: Path) -> None:
         figure.savefig(part, dpi=120, format="png")
 
 
-def _board(run: Path) -> Any:
-    from unetr.errors import InputError
+def check_tensorboard() -> None:
+    """Raises InputError where the package is missing."""
+    if find_spec("tensorboard") is None:
+        raise InputError("--tensorboard needs: pip install 'unetr[tensorboard]'")
 
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        raise InputError("--tensorboard needs: pip install 'unetr[tensorboard]'") from None
+
+def _board(run: Path) -> Any:
+    check_tensorboard()
+    from torch.utils.tensorboard import SummaryWriter
+
     return SummaryWriter(str(run / "tensorboard"))

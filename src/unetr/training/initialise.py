@@ -1,27 +1,13 @@
 """Fine-tuning: a trained model's weights in a network for other labels or channels."""
 
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
-from unetr.checkpoint.model import Model, load_model
+from unetr.checkpoint.model import Model
 from unetr.checkpoint.networks import build_network
 from unetr.data.plan import Plan
 from unetr.errors import InputError
-
-
-def initial_model(path: Path | None, run: Path) -> Model | None:
-    """What `--init` names.
-
-    Raises:
-        InputError: no model, or that of the run which the new one would replace.
-    """
-    if path is None:
-        return None
-    if run.resolve() in (path.resolve(), *path.resolve().parents):
-        raise InputError(f"--init {path}: lies in the run to be replaced; give another -o")
-    return load_model(path)
 
 
 def inherited_plan(plan: Plan, model: Model) -> Plan:

@@ -138,8 +138,8 @@ def _told_of_memory(job: Job, step: int) -> Iterator[None]:
         patch = " x ".join(map(str, job.model.plan.patch_voxels))
         raise TrainingError(
             f"step {step}: a batch of {job.recipe.training.batch} with patches of {patch} voxels "
-            f"does not fit into the memory of {job.device}; start again with a smaller "
-            "training.batch or data.patch_limit_voxels, or network.checkpointing=true"
+            f"does not fit into the memory of {job.device}; begin anew (--overwrite) with a "
+            "smaller training.batch or data.patch_voxels, or network.checkpointing=true"
         ) from error
 
 

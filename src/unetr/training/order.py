@@ -14,10 +14,12 @@ from unetr.data.cases import Dataset
 from unetr.data.fingerprint import fingerprint
 from unetr.data.plan import Plan
 from unetr.errors import InputError
+from unetr.files import check_writable
 from unetr.machine import GB, available_gb
-from unetr.training.folder import Manifest, command, now, read_manifest, read_recipe, versions
+from unetr.training.folder import Manifest, command, now, versions
 from unetr.training.folds import split_cases
-from unetr.training.initialise import inherited_network, inherited_plan, initial_model
+from unetr.training.history import check_tensorboard
+from unetr.training.initialise import inherited_network, inherited_plan
 from unetr.training.planned import PLANNED, plan_run, structure_probability, with_regions
 from unetr.training.precision import choose_precision
 from unetr.training.progress import Watcher
@@ -26,8 +28,6 @@ from unetr.training.recipe import Recipe
 from unetr.training.recipe_toml import load_recipe
 from unetr.training.sizes import batch_size, learning_rate, network_config
 
-# Of what a recipe says, these may be changed when a run is continued.
-_MAY_CHANGE = ("max_steps", "max_minutes", "log_steps", "save_steps", "save_minutes")
 _MEMORY_SHARE = 0.6
 
 
@@ -111,15 +111,15 @@ def resolve(order: Order) -> Recipe:
     Raises:
         InputError: a recipe, field or value that is not known, or no end to the run.
     """
-    recipe = _ended(load_recipe(order.recipe or "auto", order.all_settings), order)
+    recipe = ended(load_recipe(order.recipe or "auto", order.all_settings), order)
     if recipe.training.max_steps is None and recipe.training.max_minutes is None:
         raise InputError(f"recipe {recipe.name}: has no end; give --max-steps or --max-minutes")
     return recipe
 
 
-def _ended(recipe: Recipe, order: Order) -> Recipe:
+def ended(recipe: Recipe, order: Order) -> Recipe:
     """An end given by the order replaces the recipe's, in steps and in minutes."""
-    given = {key.partition("=")[0].strip() for key in order.all_settings}
+    given = {setting.partition("=")[0].strip() for setting in order.all_settings}
     changes: dict[str, Any] = {}
     if "training.max_minutes" in given and "training.max_steps" not in given:
         changes["max_steps"] = None
@@ -139,7 +139,11 @@ def decide(order: Order, device: torch.device, world: int, watcher: Watcher) -> 
     """
     recipe = resolve(order)
     dataset = open_for_training(order)
-    model = initial_model(order.init, order.run)
+    if order.cache is not None:
+        check_writable(order.cache)
+    if order.tensorboard:
+        check_tensorboard()
+    model = load_model(order.init) if order.init else None
     dataset, why_regions = with_regions(dataset, recipe, model)
     if why_regions:
         watcher.say(f"note: {why_regions}; --set data.regions=data-set learns the labels instead")
@@ -170,6 +174,7 @@ def decide(order: Order, device: torch.device, world: int, watcher: Watcher) -> 
     manifest = Manifest(
         status="started",
         command=command(),
+        settings=order.all_settings,
         dataset=str(dataset.root.resolve()),
         fold=order.fold,
         train=[dataset.cases[i].name for i in split.train],
@@ -204,37 +209,6 @@ def decide(order: Order, device: torch.device, world: int, watcher: Watcher) -> 
     resolved = _with(recipe, "training", chosen)
     resolved = _with(resolved, "augmentation", {"structure_p": often})
     return Prepared(manifest, _filled(resolved, plan, name, config))
-
-
-def continued(order: Order) -> Prepared:
-    """What a run decided when it began, with another end if the order gives one.
-
-    Raises:
-        InputError: the order differs in what cannot be changed on the way.
-    """
-    manifest = read_manifest(order.run)
-    before = read_recipe(order.run, [])
-    recipe = _ended(read_recipe(order.run, order.all_settings), order)
-    if order.recipe and load_recipe(order.recipe).name != before.name:
-        raise InputError(f"--recipe {order.recipe}: the run goes by {before.name}; leave it out")
-    if order.fold is not None and order.fold != (manifest.fold or 0):
-        raise InputError(f"--fold {order.fold}: the run is of fold {manifest.fold or 0}")
-    for section in ("data", "network", "sampling", "augmentation", "loss", "training"):
-        then, now_ = (getattr(each, section).model_dump() for each in (before, recipe))
-        for key, value in now_.items():
-            if key not in _MAY_CHANGE and then[key] != value:
-                raise InputError(
-                    f"--set {section}.{key}: the run has {then[key]}, which cannot be changed on "
-                    "the way; leave it out or start another run"
-                )
-    dataset = open_for_training(order)
-    missing = {*manifest.train, *manifest.validation} - {case.name for case in dataset.cases}
-    if missing:
-        raise InputError(
-            f"{dataset.root}: cases {', '.join(sorted(missing)[:5])} of the run are not there; "
-            "give the data set that it began with"
-        )
-    return Prepared(manifest, recipe, extended=recipe.training != before.training)
 
 
 def open_for_training(order: Order) -> Dataset:

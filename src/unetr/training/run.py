@@ -18,7 +18,8 @@ from unetr.errors import InputError
 from unetr.inference.device import find_device
 from unetr.inference.ranks import processes_here
 from unetr.training.batches import workers_for
-from unetr.training.crossvalidation import write_cross_validation
+from unetr.training.continued import continued
+from unetr.training.crossvalidation import FILE, write_cross_validation
 from unetr.training.distributed import Processes, joined
 from unetr.training.errors import Stopped
 from unetr.training.finish import finish, finish_estimate_s
@@ -28,6 +29,7 @@ from unetr.training.folder import (
     clear_parts,
     forget,
     is_finished,
+    remove,
     write_manifest,
     write_recipe,
 )
@@ -36,7 +38,6 @@ from unetr.training.loop import Job, train
 from unetr.training.order import (
     Order,
     Prepared,
-    continued,
     decide,
     initial_network,
     open_for_training,
@@ -60,6 +61,8 @@ def run_training(order: Order, watcher: Watcher, stop: StopRequest, folds: bool 
         Stopped: a signal asked for it; what has been trained is saved.
         TrainingError: the loss is not finite, or another process is gone.
     """
+    if order.resume and order.overwrite:
+        raise InputError("--resume and --overwrite: a run goes on or begins anew; give one of them")
     device = find_device(order.device)
     with joined(device) as processes:
         watcher = watcher if processes.writes else Silence()
@@ -76,6 +79,8 @@ def _run_folds(
 ) -> None:
     count = fold_count(len(open_for_training(order).cases))
     runs = [order.run / f"fold_{fold}" for fold in range(count)]
+    there = sorted(order.run.glob("fold_*"))
+    others = [*(path for path in there if path != runs[0]), order.run / FILE]
     for fold, run in enumerate(runs):
         # The minutes are each fold's own.
         one = replace(order, run=run, fold=fold, began=None)
@@ -86,7 +91,7 @@ def _run_folds(
             watcher.say(f"fold {fold}: already finished in {one.run}")
             continue
         watcher.say(f"fold {fold} of 0 to {count - 1}")
-        run_fold(one, device, processes, watcher, stop, runs[1:] if one.overwrite else ())
+        run_fold(one, device, processes, watcher, stop, others if one.overwrite else ())
     if processes.writes:
         found = write_cross_validation(order.run, count)
         watcher.say(f"cross-validation: Dice {found:.4f} over all {count} folds")
@@ -194,7 +199,7 @@ def _check_minutes(job: Job, minutes: float) -> None:
     job.clock.reserve(job.validation_s + job.finish_s)
     needed_s = job.clock.elapsed_s() + job.clock.reserved_s
     if needed_s >= 60 * minutes:
-        # Nothing has begun that would be lost when the command is given again.
+        # The folder is as if the command had not been given, but for what it has replaced.
         forget(job.run)
         raise InputError(
             f"--max-minutes {minutes:g}: preparing and validating alone take about "
@@ -212,21 +217,24 @@ def _begin(
     """What the run is, written into its folder; None where it is finished.
 
     Args:
-        others: Runs that are replaced together with it.
+        others: Runs, and what sums them up, that are replaced together with it.
     """
     resume = claim(order.run, resume=order.resume, overwrite=order.overwrite)
     if not resume:
         if order.resume:
             watcher.say(f"{order.run}: nothing there to resume, so it begins")
-        for folder in others:
-            claim(folder, resume=False, overwrite=True)
-        # What is replaced is lost only when the new run is known to be sound.
+        for path in others:
+            if path.is_dir():
+                claim(path, resume=False, overwrite=True)
+        _refuse_own(order, others)
+        # What is replaced is lost only when the new run is planned.
         try:
             prepared = decide(order, device, world, watcher)
         except Stopped:
-            raise Stopped(begun=not order.overwrite) from None
-        for folder in (order.run, *others):
-            clear(folder)
+            raise Stopped(replaced=not order.overwrite) from None
+        clear(order.run)
+        for path in others:
+            remove(path)
     else:
         clear_parts(order.run)
         prepared = continued(order)
@@ -241,6 +249,20 @@ def _begin(
     write_recipe(order.run, prepared.recipe)
     write_manifest(order.run, prepared.manifest)
     return prepared
+
+
+def _refuse_own(order: Order, others: Sequence[Path]) -> None:
+    """Raises InputError where what is replaced is still needed when it is gone."""
+    needed = [("--init", order.init)]
+    if others and order.recipe:
+        # Folds read it one after the other.
+        needed.append(("--recipe", Path(order.recipe)))
+    replaced = {path.resolve() for path in (order.run, *others)}
+    for option, path in needed:
+        if path is None or not path.exists():
+            continue
+        if replaced & {path.resolve(), *path.resolve().parents}:
+            raise InputError(f"{option} {path}: lies in the run to be replaced; give another -o")
 
 
 def _described(prepared: Prepared) -> Sequence[str]:

@@ -22,6 +22,7 @@ class TrainingCase(Protocol):
         image: (channels, x, y, z) float32, memory-mapped.
         labels: (x, y, z) class indices, or (regions, x, y, z) masks.
         foreground: Per class that is not background, or per region, some of its voxels (n, 3).
+        labelled: Some voxels (n, 3) of all of them together: of large structures more.
     """
 
     @property
@@ -30,6 +31,8 @@ class TrainingCase(Protocol):
     def labels(self) -> NDArray[Any]: ...
     @property
     def foreground(self) -> Sequence[NDArray[Any]]: ...
+    @property
+    def labelled(self) -> NDArray[Any]: ...
 
 
 @dataclass(frozen=True)
@@ -75,11 +78,7 @@ def patch_start(
     size = case.image.shape[1:]
     present = [voxels for voxels in case.foreground if len(voxels)]
     if present and rng.random() < sampling.foreground:
-        if not sampling.by_class:
-            counts = np.array([len(voxels) for voxels in present], float)
-            voxels = present[rng.choice(len(present), p=counts / counts.sum())]
-        else:
-            voxels = present[rng.integers(len(present))]
+        voxels = present[rng.integers(len(present))] if sampling.by_class else case.labelled
         centre = voxels[rng.integers(len(voxels))]
     else:
         centre = _background(case, size, rng)

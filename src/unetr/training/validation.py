@@ -13,6 +13,7 @@ from unetr.data.cases import Case, Dataset
 from unetr.data.dataset import read_case
 from unetr.image import Volume, write_labels
 from unetr.inference.predictor import Predictor
+from unetr.metrics import dice
 from unetr.training.distributed import Processes
 from unetr.training.precision import Precision
 from unetr.training.progress import Validated
@@ -119,9 +120,8 @@ def dice_scores(dataset: Dataset, found: np.ndarray, reference: np.ndarray) -> S
     scores = {}
     for each in dataset.regions or dataset.labels[1:]:
         members = each.members if hasattr(each, "members") else (each.id,)
-        a, b = np.isin(found, members), np.isin(reference, members)
-        sizes = int(a.sum()) + int(b.sum())
-        scores[each.name] = 2 * int((a & b).sum()) / sizes if sizes else float("nan")
+        score = dice(np.isin(found, members), np.isin(reference, members))
+        scores[each.name] = float("nan") if score is None else score
     return scores
 
 
