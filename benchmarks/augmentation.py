@@ -13,6 +13,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,7 @@ class ArrayCase:
     labels: np.ndarray
     foreground: list[np.ndarray]
 
-    @property
+    @cached_property
     def labelled(self) -> np.ndarray:
         return np.concatenate(self.foreground)
 

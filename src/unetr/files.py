@@ -41,17 +41,24 @@ def written_whole(path: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
-def check_writable(folder: Path) -> None:
+def check_writable(folder: Path, option: str = "-o") -> None:
     """Before long work: whether files can be written into `folder`, or it be made. Makes nothing.
+
+    Args:
+        option: By which it was given.
 
     Raises:
         InputError: certainly not.
     """
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not there.is_dir():
-        raise InputError(f"{folder}: cannot be written to ({there} is a file); give another -o")
+        raise InputError(
+            f"{folder}: cannot be written to ({there} is a file); give another {option}"
+        )
     if not os.access(there, os.W_OK | os.X_OK):
-        raise InputError(f"{folder}: cannot be written to (permission denied); give another -o")
+        raise InputError(
+            f"{folder}: cannot be written to (permission denied); give another {option}"
+        )
 
 
 def cache_folder() -> Path:

@@ -178,6 +178,12 @@ def test_the_same_command_resumes_also_what_it_left_to_the_machine(order):
     run(first)
     run(replace(first, resume=True, max_steps=2))
     assert load_state(order.run).step == 2
+    run(replace(first, resume=True, settings=(*open_, "validation.times=1"), max_steps=2))
+    twice = replace(order, settings=(*FAST, "training.lr=1e-3", "training.lr=2e-3"), max_steps=1)
+    twice = replace(twice, run=order.run.with_name("twice"))
+    run(twice)
+    with pytest.raises(InputError, match=r"training.lr: the run has 0.002, which cannot"):
+        run(replace(twice, resume=True, settings=(*FAST, "training.lr=1e-3")))
     with pytest.raises(InputError, match=r"data.regions: the run has data-set, which cannot"):
         run(replace(first, resume=True, settings=(*FAST, "data.regions=brain-tumour")))
 
@@ -211,7 +217,7 @@ def test_a_run_is_not_written_over(order, finished):
         ({"dataset": Path("none")}, "no such folder"),
         ({"init": Path("RUN")}, r"--init .*run: lies in the run to be replaced; give another -o"),
         ({"fold": 7}, "--fold 7"),
-        ({"cache": Path(__file__) / "cache"}, "test_run.py is a file"),
+        ({"cache": Path(__file__) / "cache"}, "test_run.py is a file.; give another --cache"),
     ],
 )
 def test_a_run_is_lost_only_when_its_successor_can_begin(order, changes, told):
@@ -252,10 +258,11 @@ def test_folds_are_replaced_together(order, tmp_path):
         with pytest.raises(InputError, match=r"fold_1.*: lies in the run to be replaced"):
             run(replace(folds, overwrite=True, **needed), folds=True)
     assert (second / "model.safetensors").exists()
+    (order.run / "fold_notes.txt").write_text("mine")
     stop = StopRequest()
     with pytest.raises(Stopped):
         run_training(replace(folds, overwrite=True), Heard(stop, at=1), stop, folds=True)
-    assert [path.name for path in order.run.iterdir()] == ["fold_0"]
+    assert sorted(path.name for path in order.run.iterdir()) == ["fold_0", "fold_notes.txt"]
 
 
 def test_a_resumed_run_keeps_the_names_that_it_began_with(order, tmp_path):

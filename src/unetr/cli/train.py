@@ -128,6 +128,7 @@ def _run(order: "Order", folds: bool) -> None:
 
     from unetr.cli.watching import watching
     from unetr.errors import InputError
+    from unetr.training.crossvalidation import fold_runs
     from unetr.training.errors import Stopped, TrainingError
     from unetr.training.run import run_training
     from unetr.training.state import stop_on_signals
@@ -154,7 +155,7 @@ def _run(order: "Order", folds: bool) -> None:
                 raise
             raise typer.Exit(2) from None
     if leads:
-        for one in sorted(order.run.glob("fold_*")) if folds else [order.run]:
+        for one in fold_runs(order.run) if folds else [order.run]:
             _write_report(one)
         typer.echo(str(order.run / ("cross_validation.json" if folds else "model.safetensors")))
 

@@ -1,11 +1,14 @@
 """What a run decided when it began, and what may change when it is continued."""
 
+from collections.abc import Sequence
+
 from unetr.errors import InputError
 from unetr.training.folder import read_manifest, read_recipe
 from unetr.training.order import Order, Prepared, ended, open_for_training
 from unetr.training.recipe_toml import load_recipe
 
-# Of what a recipe says, these may be changed when a run is continued.
+# Of what a recipe says, this is as it was when the run began, but for what may change.
+_FIXED = ("data", "network", "sampling", "augmentation", "loss", "training")
 _MAY_CHANGE = ("max_steps", "max_minutes", "log_steps", "save_steps", "save_minutes")
 
 
@@ -18,20 +21,22 @@ def continued(order: Order) -> Prepared:
     manifest = read_manifest(order.run)
     before = read_recipe(order.run, [])
     # What it began with was resolved then, `auto` to what it stood for; it is no change now.
+    began, given = _values(manifest.settings), _values(order.all_settings)
     settings = [
-        setting
-        for setting in order.all_settings
-        if setting not in manifest.settings or _field(setting) in _MAY_CHANGE
+        f"{key}={value}"
+        for key, value in given.items()
+        if began.get(key) != value or not _is_fixed(key)
     ]
     recipe = ended(read_recipe(order.run, settings), order)
-    if order.recipe and load_recipe(order.recipe).name != before.name:
+    named = [f"name={given['name']}"] if "name" in given else []
+    if order.recipe and load_recipe(order.recipe, named).name != before.name:
         raise InputError(f"--recipe {order.recipe}: the run goes by {before.name}; leave it out")
     if order.fold is not None and order.fold != (manifest.fold or 0):
         raise InputError(f"--fold {order.fold}: the run is of fold {manifest.fold or 0}")
-    for section in ("data", "network", "sampling", "augmentation", "loss", "training"):
+    for section in _FIXED:
         then, now_ = (getattr(each, section).model_dump() for each in (before, recipe))
         for key, value in now_.items():
-            if key not in _MAY_CHANGE and then[key] != value:
+            if _is_fixed(f"{section}.{key}") and then[key] != value:
                 raise InputError(
                     f"--set {section}.{key}: the run has {then[key]}, which cannot be changed on "
                     "the way; leave it out or start another run"
@@ -46,6 +51,13 @@ def continued(order: Order) -> Prepared:
     return Prepared(manifest, recipe, extended=recipe.training != before.training)
 
 
-def _field(setting: str) -> str:
-    """`lr` of `training.lr=1e-3`."""
-    return setting.partition("=")[0].strip().rpartition(".")[2]
+def _values(settings: Sequence[str]) -> dict[str, str]:
+    """By field; of those given more than once the last one counts."""
+    pairs = (setting.partition("=") for setting in settings)
+    return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+def _is_fixed(key: str) -> bool:
+    """Whether the field may not change when a run is continued."""
+    section, _, field = key.partition(".")
+    return section in _FIXED and field not in _MAY_CHANGE

@@ -12,6 +12,11 @@ from unetr.training.folder import read_manifest
 FILE = "cross_validation.json"
 
 
+def fold_runs(run: Path) -> list[Path]:
+    """What `run` holds of folds: fold_0, fold_1, and so on, and nothing that is named alike."""
+    return sorted(path for path in run.glob("fold_*") if path.is_dir() and path.name[5:].isdigit())
+
+
 def write_cross_validation(run: Path, folds: int) -> float:
     """Writes cross_validation.json into `run`, from its finished folds.
 

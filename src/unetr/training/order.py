@@ -140,7 +140,7 @@ def decide(order: Order, device: torch.device, world: int, watcher: Watcher) -> 
     recipe = resolve(order)
     dataset = open_for_training(order)
     if order.cache is not None:
-        check_writable(order.cache)
+        check_writable(order.cache, "--cache")
     if order.tensorboard:
         check_tensorboard()
     model = load_model(order.init) if order.init else None

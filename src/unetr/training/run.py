@@ -19,7 +19,7 @@ from unetr.inference.device import find_device
 from unetr.inference.ranks import processes_here
 from unetr.training.batches import workers_for
 from unetr.training.continued import continued
-from unetr.training.crossvalidation import FILE, write_cross_validation
+from unetr.training.crossvalidation import FILE, fold_runs, write_cross_validation
 from unetr.training.distributed import Processes, joined
 from unetr.training.errors import Stopped
 from unetr.training.finish import finish, finish_estimate_s
@@ -79,8 +79,7 @@ def _run_folds(
 ) -> None:
     count = fold_count(len(open_for_training(order).cases))
     runs = [order.run / f"fold_{fold}" for fold in range(count)]
-    there = sorted(order.run.glob("fold_*"))
-    others = [*(path for path in there if path != runs[0]), order.run / FILE]
+    others = [*(path for path in fold_runs(order.run) if path != runs[0]), order.run / FILE]
     for fold, run in enumerate(runs):
         # The minutes are each fold's own.
         one = replace(order, run=run, fold=fold, began=None)
