@@ -8,33 +8,30 @@ Each row is one training. Intervals and p-values are of cases: they do not conta
 trainings differ, of which the row with another seed gives an idea, and are not corrected for the
 number of rows.
 
-Runs are kept in --out, and finished ones are not done again. With --at-once N up to N runs are
-beside each other, each on its share of the cores.
+Runs are in --out, their scores are kept in --scores, beside this script; what is in either is not
+done again. Others of both measure anew. With --at-once N up to N runs are beside each other, each
+on its share of the cores.
 
     python benchmarks/ablation.py [--data DATASET] [--minutes 10] [--rows NAME ...] [--at-once 1]
-        [--out FOLDER]
+        [--out FOLDER] [--scores FOLDER]
 """
 
 import argparse
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 
+from kept import Kept, described, difference, table
 from runs import (
     add_options,
     budget,
-    check_alike,
-    described,
-    difference,
-    find_data,
+    data_name,
+    is_kept,
+    measure,
+    read_alike,
     run_all,
-    score,
     told_budget,
-    train,
-    values_of,
 )
-from unetr.checkpoint.header import read_header
 
 FOLD = 1
 # Each as `--set` takes it.
@@ -82,30 +79,30 @@ def main() -> None:
     add_options(parser, minutes=10, out="ablation")
     parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=list(ROWS), metavar="NAME")
     options = parser.parse_args()
-    data = find_data(options.data)
+    folder = options.out / data_name(options)
     names = list(dict.fromkeys(["auto", *options.rows]))
-    folder, end = options.out / data.name, budget(options)
-    runs = {name: folder / f"{name.replace(' ', '-')}-{end}" for name in names}
-
-    def job(name: str) -> None:
-        settings = [word for setting in ROWS[name] for word in ("--set", setting)]
-        train(data, runs[name], settings, FOLD, options.minutes)
-        score(data, runs[name], mirrored=False)
-
-    run_all([partial(job, name) for name in names], options.at_once)
-    check_alike([[run] for run in runs.values()])
-    print(f"{data.name}, fold {FOLD}, {told_budget(options)}\n{described(runs.values())}\n")
+    runs = {name: folder / f"{name.replace(' ', '-')}-{budget(options)}" for name in names}
+    settings = {name: [word for one in ROWS[name] for word in ("--set", one)] for name in names}
+    run_all(
+        [
+            partial(measure, options, run, settings[name], FOLD, ways=(False,))
+            for name, run in runs.items()
+            if not is_kept(options, run, settings[name])
+        ],
+        options.at_once,
+    )
+    found = [kept for (kept,) in read_alike(options, [[run] for run in runs.values()])]
+    print(f"{folder.name}, fold {FOLD}, {told_budget(options, found[0])}\n{described(found)}\n")
     print("| changed | steps | Dice | HD95 mm | against auto | p |\n|---|---|---|---|---|---|")
-    for name, run in runs.items():
-        print(row(name, run, runs["auto"]))
+    for name, kept in zip(names, found, strict=True):
+        print(row(name, kept, found[0]))
 
 
-def row(name: str, run: Path, first: Path) -> str:
+def row(name: str, kept: Kept, first: Kept) -> str:
     """Means, and the paired difference with the first row's Dice."""
-    dice, hd95 = (values_of([run / "scores"], metric)[0] for metric in ("dice", "hd95_mm"))
-    steps = read_header(run / "model.safetensors").provenance["step"]
-    change = difference([run / "scores"], [first / "scores"])
-    return f"| {name} | {steps} | {np.nanmean(dice):.4f} | {np.nanmean(hd95):.2f} | {change} |"
+    dice, hd95 = (np.nanmean(table([kept.plain], metric)[0]) for metric in ("dice", "hd95_mm"))
+    change = "| " if kept is first else difference([kept.plain], [first.plain])
+    return f"| {name} | {kept.steps} | {dice:.4f} | {hd95:.2f} | {change} |"
 
 
 if __name__ == "__main__":

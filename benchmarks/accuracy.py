@@ -17,35 +17,34 @@ nnU-Net's; both go by auto's recipe, with the learning rate that `unetr` has for
 Intervals are bootstrapped over cases; differences are paired, against the first network. Each run
 is one training: how much two of one kind differ is not in the intervals.
 
-Runs are kept in --out, and what is finished there is not done again: it may be stopped and started.
-With --at-once N up to N runs are beside each other, each on its share of the cores.
+Runs are in --out, their scores are kept in --scores, beside this script; what is in either is not
+done again: it may be stopped and started. Others of both measure anew. With --at-once N up to N
+runs are beside each other, each on its share of the cores.
 
     python benchmarks/accuracy.py [--data DATASET] [--networks auto dynunet paper] [--folds 0]
-        [--minutes 60] [--at-once 1] [--out FOLDER]
+        [--minutes 60] [--at-once 1] [--out FOLDER] [--scores FOLDER]
 
 DATASET is a folder, or the name of one in the folder that UNETR_TEST_DATA names.
 """
 
 import argparse
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from kept import Kept, described, difference, summary
 from runs import (
     add_options,
     budget,
-    check_alike,
-    described,
-    difference,
-    find_data,
+    data_name,
+    is_kept,
+    measure,
+    read_alike,
     run_all,
-    score,
-    summary,
     told_budget,
-    train,
 )
-from unetr.checkpoint.header import read_header
 
 _PAPER = (
     "data.token_voxels=[16,16,16]",
@@ -76,46 +75,38 @@ def main() -> None:
                         choices=list(NETWORKS))  # fmt: skip
     parser.add_argument("--folds", nargs="+", type=int, default=[0])
     options = parser.parse_args()
-    data = find_data(options.data)
-
-    def job(network: str, fold: int) -> None:
-        run = run_folder(options, data, network, fold)
-        train(data, run, NETWORKS[network], fold, options.minutes)
-        for mirrored in (False, True):
-            score(data, run, mirrored)
-
-    run_all([partial(job, network, fold) for fold in options.folds for network in options.networks],
-            options.at_once)  # fmt: skip
-    runs = [folders(options, data, network) for network in options.networks]
-    check_alike(runs)
-    print(f"{data.name}, folds {options.folds}, {told_budget(options)}")
-    print(described(run for folds in runs for run in folds) + "\n")
+    runs = [[run_folder(options, name, fold) for fold in options.folds]
+            for name in options.networks]  # fmt: skip
+    missing = [
+        partial(measure, options, runs[row][column], NETWORKS[name], fold, ways=(False, True))
+        for column, fold in enumerate(options.folds)
+        for row, name in enumerate(options.networks)
+        if not is_kept(options, runs[row][column], NETWORKS[name])
+    ]
+    run_all(missing, options.at_once)
+    tables = read_alike(options, runs)
+    print(f"{data_name(options)}, folds {options.folds}, {told_budget(options, tables[0][0])}")
+    print(described(kept for folds in tables for kept in folds) + "\n")
     print("| network | steps | mirrored | n | Dice | HD95 mm | undefined | by structure: Dice "
           f"(HD95 mm) | Dice beside {options.networks[0]} | p |\n" + "|---" * 10 + "|")  # fmt: skip
-    for network in options.networks:
+    for name, folds in zip(options.networks, tables, strict=True):
         for mirrored in (False, True):
-            print(row(options, data, network, mirrored), flush=True)
+            print(row(name, folds, tables[0], mirrored))
 
 
-def row(options: argparse.Namespace, data: Path, network: str, mirrored: bool) -> str:
+def run_folder(options: argparse.Namespace, network: str, fold: int) -> Path:
+    """In --out."""
+    return options.out / data_name(options) / f"{network}-{budget(options)}" / f"fold_{fold}"
+
+
+def row(network: str, folds: Sequence[Kept], first: Sequence[Kept], mirrored: bool) -> str:
     """Means over cases and structures, and the paired difference with the first network."""
-    scores, first = (
-        [run / f"scores{'-tta' * mirrored}" for run in folders(options, data, name)]
-        for name in (network, options.networks[0])
-    )
-    headers = [read_header(one.parent / "model.safetensors") for one in scores]
-    steps = np.mean([header.provenance["step"] for header in headers])
+    scores, others = ([kept.mirrored if mirrored else kept.plain for kept in kepts]
+                      for kepts in (folds, first))  # fmt: skip
+    steps = np.mean([kept.steps for kept in folds])
+    change = "| " if folds is first else difference(scores, others)
     return (f"| {network} | {steps:.0f} | {'yes' if mirrored else 'no'} | {summary(scores)} "
-            f"| {difference(scores, first)} |")  # fmt: skip
-
-
-def folders(options: argparse.Namespace, data: Path, network: str) -> list[Path]:
-    """The run of each fold."""
-    return [run_folder(options, data, network, fold) for fold in options.folds]
-
-
-def run_folder(options: argparse.Namespace, data: Path, network: str, fold: int) -> Path:
-    return options.out / data.name / f"{network}-{budget(options)}" / f"fold_{fold}"
+            f"| {change} |")  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -72,8 +72,9 @@ def measured(command: str) -> str | None:
     print(done.stdout, flush=True)
     if done.returncode:
         return None
-    # Scripts that train go on from the runs they find.
-    minutes = "" if name in LONG else f"{(time.monotonic() - began) / 60:.1f} minutes, "
+    minutes = (time.monotonic() - began) / 60
+    # Scripts that train go on from the runs they find, and tell where those were made.
+    where = "" if name in LONG else f", {minutes:.1f} minutes, on {machine()}"
     docstring = ast.get_docstring(ast.parse((FOLDER / f"{name}.py").read_text())) or name
     title, _, rest = docstring.partition("\n")
     explained = re.sub(r"\n\n    python .*", "", rest.strip(), flags=re.DOTALL)
@@ -81,7 +82,7 @@ def measured(command: str) -> str | None:
     date = datetime.date.today().isoformat()
     called = shlex.join(["python", f"benchmarks/{name}.py", *words])
     title = f"{title.rstrip('.')} ({' '.join(words)})" if words else title.rstrip(".")
-    foot = f"*`{called}`, {date}, {minutes}on {machine()}.*"
+    foot = f"*`{called}`, {date}{where}.*"
     return f"## {title}\n\n{explained}\n\n{as_markdown(done.stdout)}\n\n{foot}\n"
 
 

@@ -1,9 +1,9 @@
-"""Trainings to compare: how accuracy.py and ablation.py make, keep, score and describe them."""
+"""Trainings to compare: how accuracy.py and ablation.py make and score them."""
 
 import argparse
-import csv
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -12,17 +12,14 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
 
-import numpy as np
-
+from kept import FOLDER, Kept, differing, keep, read_kept, read_scores
 from page import machine
 from unetr.checkpoint import Model, load_model, save_model
+from unetr.checkpoint.header import read_header
 from unetr.data.cases import Case
 from unetr.data.dataset import open_dataset
-from unetr.evaluation.comparison import wilcoxon_p
-from unetr.evaluation.statistics import bootstrap_interval
-from unetr.training.folder import Manifest, read_manifest
+from unetr.training.folder import read_manifest
 from unetr.training.history import read_history
 
 # What the plans of one table have in common; the rest is a network's own, or what is compared.
@@ -35,6 +32,12 @@ def add_options(parser: argparse.ArgumentParser, minutes: float, out: str) -> No
     parser.add_argument("--minutes", type=float, default=minutes)
     parser.add_argument("--at-once", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path(out))
+    parser.add_argument("--scores", type=Path, default=FOLDER / out)
+
+
+def data_name(options: argparse.Namespace) -> str:
+    """Of the data set, which need not be there where all scores are kept."""
+    return Path(options.data).resolve().name
 
 
 def find_data(name: str) -> Path:
@@ -54,6 +57,8 @@ def held_out(data: Path, names: Iterable[str]) -> list[Case]:
 
 def run_all(jobs: Iterable[Callable[[], None]], at_once: int) -> None:
     """So many jobs at a time, each with what it starts on an equal part of the cores."""
+    if not (jobs := list(jobs)):
+        return
     free: SimpleQueue[list[int]] = SimpleQueue()
     for cores in shares(at_once):
         free.put(cores)
@@ -80,16 +85,82 @@ def shares(at_once: int) -> list[list[int]]:
     return [cores[k * each : (k + 1) * each] for k in range(at_once)]
 
 
-def told_budget(options: argparse.Namespace) -> str:
+def told_budget(options: argparse.Namespace, kept: Kept) -> str:
     """Minutes and cores of each run."""
-    each = len(shares(options.at_once)[0])
     beside = f", up to {options.at_once} runs beside each other" * (options.at_once > 1)
-    return f"{options.minutes:g} minutes a run on {each} core{'s' * (each > 1)}{beside}"
+    cores = f"{kept.threads} core{'s' * (kept.threads > 1)}"
+    return f"{options.minutes:g} minutes a run on {cores}{beside}"
 
 
 def budget(options: argparse.Namespace) -> str:
     """Of each run, in the name of its folder: runs of different ones are not to be mixed."""
     return f"{options.minutes:g}" + f"-at-once-{options.at_once}" * (options.at_once > 1)
+
+
+def kept_file(options: argparse.Namespace, run: Path) -> Path:
+    """Of a run in --out: its scores' place."""
+    return options.scores / run.with_name(f"{run.name}.json").relative_to(options.out)
+
+
+def is_kept(options: argparse.Namespace, run: Path, settings: list[str]) -> bool:
+    """Whether the run is not to be made; ends the script where another is in its place."""
+    path = kept_file(options, run)
+    if not path.exists():
+        return False
+    kept = read_kept(path)
+    if kept.settings != settings:
+        sys.exit(f"{path}: trained with {shlex.join(kept.settings) or 'no settings'}; remove it")
+    print(f"{path}: kept, code {kept.code}", file=sys.stderr)
+    return True
+
+
+def measure(
+    options: argparse.Namespace, run: Path, settings: list[str], fold: int, ways: Sequence[bool]
+) -> None:
+    """Trains, scores with mirroring and without as `ways` say, and keeps the scores."""
+    data = find_data(options.data)
+    train(data, run, settings, fold, options.minutes)
+    for mirrored in ways:
+        score(data, run, mirrored)
+    keep(kept_file(options, run), measured(run, settings, ways))
+
+
+def measured(run: Path, settings: list[str], ways: Sequence[bool]) -> Kept:
+    """What is to be kept of the run; ends the script where something was chosen on its cases."""
+    if sum("dice" in line for line in read_history(run)) != 1:
+        sys.exit(f"{run}: its best model was chosen on the cases to report; remove it")
+    manifest, record = read_manifest(run), json.loads(_record(run).read_text())
+    scores = {mirrored: read_scores(_scores(run, mirrored)) for mirrored in ways}
+    if any(one.cases != sorted(manifest.validation) for one in scores.values()):
+        sys.exit(f"{run}: not all of its validation cases were scored; remove its scores")
+    alike = {name: str(getattr(manifest.plan, name)) for name in _COMMON}
+    return Kept(
+        began=manifest.started[:10],
+        code=record["code"],
+        machine=record["machine"],
+        threads=manifest.threads,
+        steps=read_header(run / "model.safetensors").provenance["step"],
+        settings=settings,
+        alike={"data": manifest.fingerprint, **alike},
+        plain=scores[False],
+        mirrored=scores.get(True),
+    )
+
+
+def read_alike(options: argparse.Namespace, tables: Sequence[Sequence[Path]]) -> list[list[Kept]]:
+    """What is kept of runs that are to be compared, a sequence of folds each; ends the script where
+    they differ in more than what is compared."""
+    files = [[kept_file(options, run) for run in folds] for folds in tables]
+    found = [[read_kept(path) for path in folds] for folds in files]
+    for folds, kept in zip(files, found, strict=True):
+        for path, one, against, first in zip(folds, kept, files[0], found[0], strict=True):
+            if other := differing(one, first):
+                sys.exit(f"{path}: other {other} than {against}; remove the older one, and its "
+                         "run where it is in --out")  # fmt: skip
+    cases = [case for one in found[0] for case in one.plain.cases]
+    if len(set(cases)) < len(cases):
+        sys.exit("--folds: a case is in two of them")
+    return found
 
 
 def train(data: Path, run: Path, words: list[str], fold: int, minutes: float) -> None:
@@ -107,11 +178,10 @@ def train(data: Path, run: Path, words: list[str], fold: int, minutes: float) ->
 def score(data: Path, run: Path, mirrored: bool) -> None:
     """Predicts the run's validation cases, post-processed by the plan's rules alone, and evaluates
     them."""
-    predictions, scores = (run / f"{what}{'-tta' * mirrored}" for what in ("unprocessed", "scores"))
-    manifest = read_manifest(run)
-    unseen = set(manifest.validation)
+    predictions, scores = run / f"unprocessed{'-tta' * mirrored}", _scores(run, mirrored)
+    unseen = set(read_manifest(run).validation)
     if (scores / "cases.csv").exists():
-        if {line["case"] for line in _lines(scores)} == unseen:
+        if set(read_scores(scores).cases) == unseen:
             return
         shutil.rmtree(scores)
     unprocessed = run / "unprocessed.safetensors"
@@ -131,70 +201,6 @@ def as_planned(run: Path) -> Model:
     return model
 
 
-def values_of(folders: Sequence[Path], metric: str) -> tuple[np.ndarray, list[str]]:
-    """(cases, structures), nan where undefined, of several reports; and the structures' names."""
-    found: dict[str, dict[str, float]] = {}
-    for line in (line for folder in folders for line in _lines(folder)):
-        found.setdefault(line["case"], {})[line["name"]] = float(line[metric] or "nan")
-    names = list(dict.fromkeys(name for one in found.values() for name in one))
-    rows = [[found[case].get(name, np.nan) for name in names] for case in sorted(found)]
-    return np.array(rows), names
-
-
-def summary(scores: Sequence[Path]) -> str:
-    """Cells: cases, Dice with its interval, HD95, undefined ones, and the means by structure."""
-    (dice, names), (hd95, _) = values_of(scores, "dice"), values_of(scores, "hd95_mm")
-    low, high = bootstrap_interval(dice) or (np.nan, np.nan)
-    means = zip(names, np.nanmean(dice, axis=0), np.nanmean(hd95, axis=0), strict=True)
-    parts = ", ".join(f"{name} {mean:.3f} ({mm:.2f})" for name, mean, mm in means)
-    return (f"{len(dice)} | {np.nanmean(dice):.4f} [{low:.4f}, {high:.4f}] "
-            f"| {np.nanmean(hd95):.2f} | {np.isnan(hd95).sum()} | {parts}")  # fmt: skip
-
-
-def difference(scores: Sequence[Path], first: Sequence[Path]) -> str:
-    """Cells: the mean paired difference of Dice to the first row, its interval, and p; none for the
-    first row itself."""
-    if scores == first:
-        return "| "
-    change = np.nanmean(values_of(scores, "dice")[0] - values_of(first, "dice")[0], axis=1)
-    change = change[~np.isnan(change)]
-    low, high = bootstrap_interval(change[:, None]) or (np.nan, np.nan)
-    return f"{change.mean():+.4f} [{low:+.4f}, {high:+.4f}] | {wilcoxon_p(change):.2g}"
-
-
-def check_alike(tables: Sequence[Sequence[Path]]) -> None:
-    """Ends the script where runs that are to be compared, a sequence of folds each, differ in more
-    than what is compared, or where something was chosen on the cases to report."""
-    for runs in zip(*tables, strict=True):
-        first = read_manifest(runs[0])
-        for run in runs:
-            if differing := _differing(read_manifest(run), first):
-                sys.exit(f"{run}: other {differing} than {runs[0]}; remove the older of the two")
-            if sum("dice" in line for line in read_history(run)) != 1:
-                sys.exit(f"{run}: its best model was chosen on the cases to report; remove it")
-
-
-def _differing(one: Manifest, other: Manifest) -> str:
-    if one.validation != other.validation:
-        return "validation cases"
-    plans = one.plan, other.plan
-    return ", ".join(name for name in _COMMON if len({str(getattr(p, name)) for p in plans}) > 1)
-
-
-def described(runs: Iterable[Path]) -> str:
-    """When, where and by which code they were trained: a line for each that differs."""
-    found: dict[str, list[str]] = {}
-    for run in runs:
-        record: dict[str, Any] = json.loads(_record(run).read_text())
-        began = read_manifest(run).started[:10]
-        found.setdefault(f"code {record['code']} on {record['machine']}", []).append(began)
-    lines = [
-        f"trained {' to '.join(dict.fromkeys((min(days), max(days))))}, {how}"
-        for how, days in found.items()
-    ]
-    return "\n".join(lines)
-
-
 def unetr(words: list[str]) -> None:
     """The command, as a user types it, on the cores of this thread."""
     environment = dict(os.environ)
@@ -207,9 +213,8 @@ def unetr(words: list[str]) -> None:
         sys.exit(f"failed: unetr {' '.join(words)}")
 
 
-def _lines(scores: Path) -> list[dict[str, str]]:
-    with (scores / "cases.csv").open(newline="") as lines:
-        return list(csv.DictReader(lines))
+def _scores(run: Path, mirrored: bool) -> Path:
+    return run / f"scores{'-tta' * mirrored}"
 
 
 def _record(run: Path) -> Path:

@@ -9,7 +9,8 @@ the scans' own grid. The interval is bootstrapped over cases.
 import tempfile
 from pathlib import Path
 
-from runs import find_data, held_out, summary, unetr
+from kept import read_scores, summary
+from runs import find_data, held_out, unetr
 from unetr.checkpoint import load_model
 
 NAME = "hippocampus"
@@ -27,7 +28,8 @@ def main() -> None:
             out, scores = Path(folder, "labels"), Path(folder, "scores")
             unetr(["predict", NAME, *scans, "-o", str(out), *["--tta"] * mirrored])
             unetr(["evaluate", str(out), str(data), "-o", str(scores)])
-            print(f"| {'yes' if mirrored else 'no'} | {summary([scores])} |", flush=True)
+            cells = summary([read_scores(scores)])
+            print(f"| {'yes' if mirrored else 'no'} | {cells} |", flush=True)
 
 
 if __name__ == "__main__":
