@@ -84,7 +84,8 @@ def test_what_is_written_says_what_it_is(tmp_path, model, scan, unetr):
     assert np.array_equal(nib.load(labels).affine, image.affine)
     assert read_label_names(labels) == {0: "background", 200: "liver", 500: "spleen"}
     record = json.loads((tmp_path / "out" / "manifest.json").read_text())
-    assert record["models"] == [{"file": str(model), "network": "unetr"}]
+    (made,) = record["models"]
+    assert (made["file"], made["network"]) == (str(model), "unetr")
     assert (record["engine"], record["device"], record["overlap"]) == ("torch", "cpu", 0.5)
     assert record["precision"] in ("fp32", "bf16")
     assert record["versions"]["torch"] == importlib.metadata.version("torch")

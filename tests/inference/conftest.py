@@ -1,11 +1,16 @@
 """Networks whose answer is plain from the scan, and plans for them."""
 
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from unetr.checkpoint.model import Model
 from unetr.data.plan import Label, Normalisation, Plan
+from unetr.inference.predictor import Predictor
 
 OCTANTS = 8
 
@@ -44,3 +49,32 @@ def octants() -> Model:
         normalisation=(Normalisation(kind="zscore"),),
     )
     return Model(Octants().eval(), plan)
+
+
+@pytest.fixture
+def predictor(octants: Model) -> Predictor:
+    return Predictor(octants, engine="torch", precision="fp32", device="cpu")
+
+
+@pytest.fixture
+def write_scan():
+    """Writes one with two bright cubes."""
+
+    def write(path: Path, seed: int = 0, size: tuple[int, int, int] = (20, 24, 28)) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        array = np.random.default_rng(seed).normal(0, 0.02, size)
+        array[4:8, 4:8, 4:8] = array[14:18, 16:20, 20:24] = 3
+        affine = np.diag([-1.0, 1.0, 1.0, 1.0])
+        affine[:3, 3] = seed
+        nib.save(nib.Nifti1Image(array.astype(np.float32), affine), path)
+
+    return write
+
+
+@pytest.fixture
+def scans(tmp_path: Path, write_scan) -> Path:
+    """A folder of three."""
+    folder = tmp_path / "scans"
+    for index in range(3):
+        write_scan(folder / f"case{index}_0000.nii.gz", index)
+    return folder

@@ -13,34 +13,12 @@ from unetr.errors import InputError, TooLittleMemoryError
 from unetr.files import check_writable
 from unetr.inference import cases, openvino_engine
 from unetr.inference.cases import plan_jobs, predict_cases, shard
-from unetr.inference.manifest import made_by_others, manifest_path, write_manifest
+from unetr.inference.manifest import manifest_path, write_manifest
 from unetr.inference.outputs import output_paths
 from unetr.inference.predictor import Predictor
 
 
-def write_scan(path, seed=0, size=(20, 24, 28)):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    array = np.random.default_rng(seed).normal(0, 0.02, size)
-    array[4:8, 4:8, 4:8] = array[14:18, 16:20, 20:24] = 3
-    affine = np.diag([-1.0, 1.0, 1.0, 1.0])
-    affine[:3, 3] = seed
-    nib.save(nib.Nifti1Image(array.astype(np.float32), affine), path)
-
-
-@pytest.fixture
-def predictor(octants):
-    return Predictor(octants, engine="torch", precision="fp32", device="cpu")
-
-
-@pytest.fixture
-def scans(tmp_path):
-    folder = tmp_path / "scans"
-    for index in range(3):
-        write_scan(folder / f"case{index}_0000.nii.gz", index)
-    return folder
-
-
-def test_names_follow_the_input(tmp_path, scans):
+def test_names_follow_the_input(tmp_path, scans, write_scan):
     write_scan(tmp_path / "plain.nii")
     jobs = plan_jobs([scans, tmp_path / "plain.nii"], tmp_path / "out", 1)
     assert [job.output.name for job in jobs] == [
@@ -51,7 +29,7 @@ def test_names_follow_the_input(tmp_path, scans):
     assert one.output == tmp_path / "a.nii.gz"
 
 
-def test_wrong_calls(tmp_path, scans):
+def test_wrong_calls(tmp_path, scans, write_scan):
     with pytest.raises(InputError, match="one file for 3 scans"):
         plan_jobs([scans], tmp_path / "out.nii.gz", 1)
     with pytest.raises(InputError, match="different folders"):
@@ -72,7 +50,7 @@ def test_wrong_calls(tmp_path, scans):
         plan_jobs([tmp_path / "plain.nii.gz"], tmp_path, 1)
 
 
-def test_channels_named_one_by_one_are_one_scan(tmp_path):
+def test_channels_named_one_by_one_are_one_scan(tmp_path, write_scan):
     for channel in (0, 1):
         write_scan(tmp_path / "in" / f"a_000{channel}.nii.gz", channel)
     files = sorted((tmp_path / "in").iterdir())
@@ -129,7 +107,7 @@ def test_finished_ones_are_skipped_and_keep_their_record(tmp_path, scans, predic
     assert [one.status for one in predict_cases(predictor, jobs)] == ["skipped"] * 3
 
 
-def test_a_map_asked_for_later_is_made(tmp_path, scans, octants, predictor):
+def test_a_map_asked_for_later_is_made(tmp_path, scans, octants, predictor, write_scan):
     out = tmp_path / "out"
     list(predict_cases(predictor, plan_jobs([scans], out, 1)))
     options = {"engine": "torch", "precision": "fp32", "device": "cpu"}
@@ -141,13 +119,13 @@ def test_a_map_asked_for_later_is_made(tmp_path, scans, octants, predictor):
     outcomes = list(predict_cases(mapping, jobs))
     assert [(one.status, one.only_maps) for one in outcomes] == [("done", True)] * 3
     # Only of the first it is known who made the labels.
-    other = Predictor(replace(octants, source="other"), **options)
+    other = Predictor(replace(octants, source="/other"), **options)
     write_manifest(path, other, [replace(outcomes[0], only_maps=False)])
     write_manifest(path, mapping, outcomes)
     entries = json.loads(path.read_text())["cases"]
-    assert entries["case0"]["models"][0]["file"] == "other"
+    assert entries["case0"]["models"][0]["file"] == "/other"
     assert "models" not in entries["case1"]
-    assert entries["case0"]["maps"]["models"][0]["file"] == octants.source
+    assert entries["case0"]["maps"]["models"][0]["file"] == str(Path("model").resolve())
     assert len(list((out / "uncertainty").iterdir())) == 3
     assert corrected.read_bytes() == before
     assert [one.status for one in predict_cases(mapping, jobs)] == ["skipped"] * 3
@@ -186,34 +164,6 @@ def test_a_scan_waits_for_room_that_the_last_one_takes(tmp_path, scans, predicto
         )
     )
     assert [(one.status, one.error) for one in outcomes] == [("failed", "scan: too large")] * 3
-
-
-def test_each_case_names_the_model_that_made_it(tmp_path, scans, octants):
-    jobs, path = plan_jobs([scans], tmp_path, 1), manifest_path(tmp_path, None)
-    options = {"engine": "torch", "precision": "fp32", "device": "cpu"}
-    first, second = (Predictor(replace(octants, source=name), **options) for name in ("a", "b"))
-    write_manifest(path, first, list(predict_cases(first, jobs[:2])))
-    assert made_by_others(path, jobs, ["a"]) == ""
-    told = made_by_others(path, jobs, ["b"])
-    assert told.startswith("case0 and 1 more: already there, made by a, not by b; --overwrite")
-    write_manifest(path, second, list(predict_cases(second, jobs)))
-    content = json.loads(path.read_text())
-    made = {name: case["models"][0]["file"] for name, case in content["cases"].items()}
-    assert made == {"case0": "a", "case1": "a", "case2": "b"}
-    assert content["models"] == [{"file": "b", "network": "unetr"}]
-    entry = content["cases"]["case0"]
-    assert (entry["engine"], entry["precision"]) == ("torch", "fp32")
-    # Who made it is not told of a case that is no longer there, and will be predicted.
-    jobs[0].output.unlink()
-    assert made_by_others(path, jobs, ["b"]).startswith("case1: already there, made by a,")
-
-
-def test_models_of_other_parts_are_known_of(tmp_path, scans, octants):
-    jobs = plan_jobs([scans], tmp_path, 1)
-    model = Predictor(replace(octants, source="a"), engine="torch", precision="fp32", device="cpu")
-    write_manifest(manifest_path(tmp_path, "1/2"), model, list(predict_cases(model, jobs[:2])))
-    told = made_by_others(manifest_path(tmp_path, None), jobs, ["b"])
-    assert told.startswith("case0 and 1 more: already there, made by a, not by b")
 
 
 def test_a_failing_case_does_not_stop_the_rest(tmp_path, scans, predictor):

@@ -113,8 +113,7 @@ def predict(
     maps = [name for name, wanted in asked if wanted]
     every = plan_jobs(inputs, out, len(members[0].header.plan.channels), maps)
     jobs, record = part_of(every, shard), manifest_path(out, shard)
-    sources = [member.source for member in members]
-    if not overwrite and (others := made_by_others(record, jobs, sources)):
+    if not overwrite and (others := made_by_others(record, jobs, members)):
         warnings.warn(others, stacklevel=1)
     if not overwrite and all(is_finished(job) for job in jobs):
         talk.say(_nothing_to_do(jobs, out))

@@ -1,5 +1,6 @@
 """The record of a prediction run, beside its outputs: what computed them, and how."""
 
+import hashlib
 import importlib.metadata
 import json
 import platform
@@ -12,11 +13,17 @@ from typing import Any
 
 import torch
 
+from unetr.checkpoint.model import Model
 from unetr.files import written_whole
 from unetr.image import image_suffix
 from unetr.inference.cases import Job, Outcome
+from unetr.inference.engine import Engine
+from unetr.inference.exported import Exported
 from unetr.inference.predictor import Predictor
 from unetr.inference.ranks import rank_and_count
+
+# What a case's entry says of the computation that made its files.
+_MADE_BY = ("models", "engine", "precision", "mirrorings", "overlap", "blend", "maps")
 
 
 def manifest_path(out: Path, part: str | None) -> Path:
@@ -42,7 +49,11 @@ def write_manifest(path: Path, predictor: Predictor, outcomes: Iterable[Outcome]
         if outcome.only_maps:
             # Who made the labels is still said; nobody knows where no record was.
             cases[name] = {**_case(outcome), **cases.get(name, {}), "maps": _computed_by(predictor)}
-        elif outcome.status != "skipped":
+        elif outcome.status == "failed":
+            # What an earlier run wrote is still there, and still that run's.
+            kept = {key: value for key, value in cases.get(name, {}).items() if key in _MADE_BY}
+            cases[name] = {**_case(outcome), **kept}
+        elif outcome.status == "done":
             cases[name] = {**_case(outcome), **_computed_by(predictor)}
         elif name not in cases:
             cases[name] = _case(outcome)
@@ -51,23 +62,27 @@ def write_manifest(path: Path, predictor: Predictor, outcomes: Iterable[Outcome]
         part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-def made_by_others(path: Path, jobs: Iterable[Job], sources: Sequence[str]) -> str:
-    """One line where labels that are there were computed by other models than `sources`, else
-    nothing."""
+def made_by_others(path: Path, jobs: Iterable[Job], models: Sequence[Model | Exported]) -> str:
+    """One line where labels that are there were computed by other models than these, or by what
+    these files held before, else nothing."""
     cases = _known(path)
-    now = [str(Path(source).resolve()) for source in sources]
+    now = [_identity(model) for model in models]
     others: dict[str, list[str]] = {}
     for job in jobs:
-        models = _model_files(cases.get(job.case.name))
-        if models and job.output.exists() and [str(Path(one).resolve()) for one in models] != now:
-            others[job.case.name] = models
+        entry = cases.get(job.case.name)
+        if entry and job.output.exists() and entry["models"] != now:
+            others[job.case.name] = _model_files(entry)
     if not others:
         return ""
     first = next(iter(others))
     many = f" and {len(others) - 1} more" if len(others) > 1 else ""
+    there, here = others[first], [one["file"] for one in now]
+    maker = f"{', '.join(there)}, not by {', '.join(here)}"
+    if there == here:
+        maker = f"what {', '.join(here)} was before"
     return (
-        f"{first}{many}: already there, made by {', '.join(others[first])}, not by "
-        f"{', '.join(sources)}; --overwrite predicts anew, another -o keeps both"
+        f"{first}{many}: already there, made by {maker}; --overwrite predicts anew, another -o "
+        "keeps both"
     )
 
 
@@ -93,9 +108,6 @@ def _run(predictor: Predictor) -> dict[str, Any]:
         **_computed_by(predictor),
         "device": str(predictor.device),
         "threads": torch.get_num_threads(),
-        "mirrorings": len(predictor.mirrors),
-        "overlap": predictor.overlap,
-        "blend": predictor.blend,
         "peak_memory_gb": round(peak_memory_gb(), 3),
         "versions": {"python": platform.python_version(), **_versions()},
     }
@@ -103,11 +115,22 @@ def _run(predictor: Predictor) -> dict[str, Any]:
 
 def _computed_by(predictor: Predictor) -> dict[str, Any]:
     return {
-        "models": [
-            {"file": one.source, "network": one.header.network.name} for one in predictor.engines
-        ],
+        "models": [_identity(engine) for engine in predictor.engines],
         "engine": predictor.engine_names,
         "precision": predictor.precisions,
+        "mirrorings": len(predictor.mirrors),
+        "overlap": predictor.overlap,
+        "blend": predictor.blend,
+    }
+
+
+def _identity(model: Model | Exported | Engine) -> dict[str, str]:
+    """Of a file that may be trained anew under its name: its header tells of the training."""
+    header = model.header
+    return {
+        "file": str(Path(model.source).resolve()),
+        "network": header.network.name,
+        "header": hashlib.sha256(header.to_json().encode()).hexdigest()[:16],
     }
 
 

@@ -1,0 +1,65 @@
+"""The record of a prediction: who made what is there."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from unetr.inference.cases import plan_jobs, predict_cases
+from unetr.inference.manifest import made_by_others, manifest_path, write_manifest
+from unetr.inference.predictor import Predictor
+
+
+def test_each_case_names_the_model_that_made_it(tmp_path, scans, octants):
+    jobs, path = plan_jobs([scans], tmp_path, 1), manifest_path(tmp_path, None)
+    options = {"engine": "torch", "precision": "fp32", "device": "cpu"}
+    a, b = (replace(octants, source=name) for name in ("/a", "/b"))
+    first, second = Predictor(a, **options), Predictor(b, overlap=0.25, **options)
+    write_manifest(path, first, list(predict_cases(first, jobs[:2])))
+    assert made_by_others(path, jobs, [a]) == ""
+    told = made_by_others(path, jobs, [b])
+    assert told.startswith("case0 and 1 more: already there, made by /a, not by /b; --overwrite")
+    write_manifest(path, second, list(predict_cases(second, jobs)))
+    content = json.loads(path.read_text())
+    made = {
+        name: (case["models"][0]["file"], case["overlap"])
+        for name, case in content["cases"].items()
+    }
+    assert made == {"case0": ("/a", 0.5), "case1": ("/a", 0.5), "case2": ("/b", 0.25)}
+    assert [(one["file"], one["network"]) for one in content["models"]] == [("/b", "unetr")]
+    entry = content["cases"]["case0"]
+    assert (entry["engine"], entry["precision"]) == ("torch", "fp32")
+    # Who made it is not told of a case that is no longer there, and will be predicted.
+    jobs[0].output.unlink()
+    assert made_by_others(path, jobs, [b]).startswith("case1: already there, made by /a,")
+
+
+def test_a_model_trained_further_is_another_one(tmp_path, scans, octants, predictor):
+    jobs, path = plan_jobs([scans], tmp_path, 1), manifest_path(tmp_path, None)
+    write_manifest(path, predictor, list(predict_cases(predictor, jobs[:1])))
+    assert made_by_others(path, jobs, [octants]) == ""
+    told = made_by_others(path, jobs, [replace(octants, provenance={"step": 20})])
+    assert told.startswith(f"case0: already there, made by what {Path('model').resolve()} was")
+
+
+def test_labels_of_a_case_that_failed_stay_those_of_who_made_them(tmp_path, scans, octants):
+    jobs, path = plan_jobs([scans], tmp_path, 1), manifest_path(tmp_path, None)
+    options = {"engine": "torch", "precision": "fp32", "device": "cpu"}
+    a, b = (replace(octants, source=name) for name in ("/a", "/b"))
+    first = Predictor(a, **options)
+    write_manifest(path, first, list(predict_cases(first, jobs)))
+    Path(jobs[0].case.images[0]).write_bytes(b"no scan")
+    second = Predictor(b, **options)
+    outcomes = list(predict_cases(second, jobs[:1], overwrite=True))
+    assert outcomes[0].status == "failed"
+    write_manifest(path, second, outcomes)
+    assert json.loads(path.read_text())["cases"]["case0"]["status"] == "failed"
+    assert made_by_others(path, jobs[:1], [b]).startswith("case0: already there, made by /a,")
+
+
+def test_models_of_other_parts_are_known_of(tmp_path, scans, octants):
+    jobs = plan_jobs([scans], tmp_path, 1)
+    a, b = (replace(octants, source=name) for name in ("/a", "/b"))
+    model = Predictor(a, engine="torch", precision="fp32", device="cpu")
+    write_manifest(manifest_path(tmp_path, "1/2"), model, list(predict_cases(model, jobs[:2])))
+    told = made_by_others(manifest_path(tmp_path, None), jobs, [b])
+    assert told.startswith("case0 and 1 more: already there, made by /a, not by /b")
