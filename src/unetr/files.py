@@ -4,7 +4,7 @@ import errno
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from unetr.errors import InputError
@@ -33,7 +33,8 @@ def written_whole(path: Path) -> Iterator[Path]:
         # allows.
         umask = os.umask(0)
         os.umask(umask)
-        part.chmod(0o666 & ~umask)
+        with suppress(OSError):  # Some network shares do not let anyone.
+            part.chmod(0o666 & ~umask)
         part.replace(path)
     except OSError as error:
         raise as_input_error(path, error) from error

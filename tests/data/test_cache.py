@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import SimpleITK
 
 from unetr.data import cache as cache_module
 from unetr.data.cache import CaseCache
@@ -246,3 +247,16 @@ def test_a_spacing_that_would_fill_the_memory_names_the_file(
 def test_case_without_labels(case: Case, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no labels; training needs them"):
         CaseCache(tmp_path / "cache", PLAN).get(Case("a", case.images))
+
+
+def test_voxels_beside_a_header_that_stays_the_same_are_looked_at(tmp_path: Path) -> None:
+    image, label = tmp_path / "a.mhd", tmp_path / "seg.mhd"
+    voxels = np.zeros((8, 8, 8), np.uint8)
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(voxels.astype(np.float32)), str(image))
+    cache, headers = CaseCache(tmp_path / "cache", PLAN), []
+    for value, number in ((2, 1), (7, 2)):
+        voxels[2:5] = value
+        SimpleITK.WriteImage(SimpleITK.GetImageFromArray(voxels), str(label))
+        headers.append(label.read_bytes())
+        assert set(np.unique(cache.get(Case("a", (image,), label)).labels)) == {0, number}
+    assert headers[0] == headers[1]

@@ -205,6 +205,17 @@ def test_names_that_differ_in_the_kind_only_match(tmp_path: Path) -> None:
     assert (case.name, case.images[0].name) == ("label0001", "img0001.nii.gz")
 
 
+def test_a_number_of_four_digits_is_no_channel_where_a_label_has_it(tmp_path: Path) -> None:
+    for number in ("0001", "0002"):
+        save(tmp_path / "images" / f"img_{number}.nii.gz", 1)
+        save(tmp_path / "labels" / f"label_{number}.nii.gz", labelled(4))
+    found = open_dataset(tmp_path).cases
+    assert [(case.name, case.images[0].name) for case in found] == [
+        ("label_0001", "img_0001.nii.gz"),
+        ("label_0002", "img_0002.nii.gz"),
+    ]
+
+
 def test_a_file_of_several_channels(tmp_path: Path) -> None:
     save(tmp_path / "images" / "a.nii.gz", np.ones((*SHAPE, 3), np.float32))
     save(tmp_path / "labels" / "a.nii.gz", labelled(1))
@@ -234,6 +245,31 @@ def test_the_test_scans_of_a_data_set_are_found_for_prediction(tmp_path: Path) -
     save(root / "imagesTs" / "q_0000.nii.gz", 1)
     save(root / "imagesTs" / "q_0001.nii.gz", 2)
     assert [(case.name, len(case.images)) for case in find_images(root)] == [("q", 2)]
+
+
+def test_of_two_scans_of_one_name_none_is_left_out_without_a_word(tmp_path: Path) -> None:
+    root = msd(tmp_path / "msd", test=None)
+    save(root / "imagesTs" / "t.nii", 9)
+    with pytest.raises(InputError, match=r"t\.nii\.gz: t\.nii has the same name; remove or"):
+        find_images(root)
+    for suffix in (".nii", ".nii.gz"):
+        save(tmp_path / f"a_0000{suffix}", 1)
+    save(tmp_path / "a_0001.nii", 1)
+    with pytest.raises(InputError, match=r"a_0000\.nii\.gz: a_0000\.nii has the same name"):
+        find_images(tmp_path / "a_0000.nii")
+    save(tmp_path / "b_0000.nii", 1)
+    save(tmp_path / "b_0001.nii", 1)
+    assert [len(case.images) for case in find_images(tmp_path / "b_0000.nii")] == [2]
+
+
+def test_a_link_that_leads_nowhere_is_named(tmp_path: Path) -> None:
+    plain(tmp_path, ("a", "b"))
+    (tmp_path / "images" / "c.nii.gz").symlink_to(tmp_path / "not-fetched.nii.gz")
+    (tmp_path / "labels" / "c.nii.gz").symlink_to(tmp_path / "not-fetched-either.nii.gz")
+    found = find_images(tmp_path / "images")
+    assert [case.name for case in found] == ["a", "b", "c"]
+    with pytest.raises(InputError, match=r"c\.nii\.gz: no such file"):
+        read_case(open_dataset(tmp_path), found[2])
 
 
 def test_a_single_channel_file_is_named_without_its_number(tmp_path: Path) -> None:

@@ -142,6 +142,11 @@ def test_ct_is_clipped_and_standardised_with_the_data_sets_numbers() -> None:
     assert "[-17, 134]" in plan.reasons["normalisation"]
 
 
+def test_ct_whose_labels_hold_one_value_is_normalised_by_the_scan() -> None:
+    ct = channel(name="CT", modality="CT", percentile_00_5=3071.0, percentile_99_5=3071.0, std=12.0)
+    assert planned(prints(channels=(ct,))).normalisation == (Normalisation(kind="zscore"),)
+
+
 @pytest.mark.parametrize(("zeros", "over"), [(0.6, "nonzero"), (0.17, "all")])
 def test_mr_is_normalised_by_its_own_numbers(zeros: float, over: Any) -> None:
     plan = planned(prints(channels=(channel(zero_fraction=zeros),)))

@@ -16,6 +16,8 @@ SMALL = (
 )
 TINY = (*SMALL, "network.hidden_size=16", "network.mlp_dim=32", "network.feature_size=4")
 
+FAST = (*TINY, "training.precision=fp32", "training.batch=2", "training.log_steps=1")
+
 
 def write_phantoms(root: Path, cases: int = 6, size: int = 32) -> Path:
     """A bright ball (20, with a gap in the ids) and a dark block (7), elsewhere in each case."""

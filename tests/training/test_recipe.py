@@ -90,12 +90,22 @@ def test_fields_are_overruled():
         ("network.num_heads=0", r"network\.num_heads: .*greater than or equal to 1"),
         ("network.feature_size=-8", r"network\.feature_size: .*greater than or equal to 1"),
         ("augmentation.noise=-1", r"augmentation\.noise: .*greater than or equal to 0"),
+        ("training.lr=inf", r"training\.lr: .*finite"),
+        ("training.max_minutes=inf", r"training\.max_minutes: .*finite"),
+        ("training.clip_norm=nan", r"training\.clip_norm: "),
+        ("loss.smooth=[0, 0]", r"loss\.smooth\.1: .*greater than 0"),
+        ("loss.dice_weight=-1", r"loss\.dice_weight: .*greater than or equal to 0"),
     ],
 )
 def test_wrong_settings_are_told_in_one_line(setting, told):
     with pytest.raises(InputError, match=told) as caught:
         load_recipe("auto", [setting])
     assert "\n" not in str(caught.value)
+
+
+def test_a_loss_of_nothing_is_refused():
+    with pytest.raises(InputError, match=r"loss: dice_weight and ce_weight are both 0"):
+        load_recipe("auto", ["loss.dice_weight=0", "loss.ce_weight=0"])
 
 
 def test_unknown_recipes_and_files(tmp_path):

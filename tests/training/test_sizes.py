@@ -101,3 +101,12 @@ def test_few_blocks_feed_the_decoder_or_are_refused(plan):
         assert max(skips) <= layers
     with pytest.raises(InputError, match=r"network.num_layers 2: three blocks.* give 3 or more"):
         network_config(Network(num_layers=2), plan, "cpu")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("deep_supervision", True), ("dropout", 0.5), ("num_registers", 1)]
+)
+def test_what_a_network_does_not_have_is_refused(plan, field, value):
+    asked = Network(name="dynunet", **{field: value})
+    with pytest.raises(InputError, match=f"network.{field}: dynunet is built without; leave it"):
+        network_config(asked, plan, "cpu")

@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 
 from unetr.data.cases import Case
 from unetr.data.dataset import read_pair
+from unetr.data.facts import digest
 from unetr.data.place import place
 from unetr.data.placement import Placement, preprocess, preprocess_labels
 from unetr.data.plan import Plan
 from unetr.errors import InputError
 from unetr.files import as_input_error
-from unetr.image import Volume
+from unetr.image import Volume, read_image
 from unetr.machine import GB, free_gb
 
 _VERSION = 3
@@ -34,6 +35,8 @@ _PLAN_FIELDS = frozenset(
 _KEPT_VOXELS = 10_000
 """Foreground voxels kept per class, and of all classes: patches are centred on them."""
 _ABANDONED_S = 6 * 3600.0
+_DETACHED = (".mhd", ".nhdr")
+"""Headers whose voxels lie in other files, which may change beneath them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,6 +111,8 @@ class CaseCache:
     def _key(self, case: Case) -> str:
         state = hashlib.blake2b(self._plan_key, digest_size=12)
         for path in (*case.images, *([case.label] if case.label else [])):
+            if path.suffix.lower() in _DETACHED:
+                state.update(digest(read_image(path)).encode())
             try:
                 with path.open("rb") as file:
                     state.update(hashlib.file_digest(file, "blake2b").digest())

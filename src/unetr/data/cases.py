@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from unetr.data.plan import Label, Region
+from unetr.errors import InputError
 from unetr.image import image_suffix
 
 Layout = Literal["msd", "nnunet", "folders"]
@@ -68,10 +69,14 @@ def stem(path: Path) -> str:
 
 
 def image_files(folder: Path) -> list[Path]:
-    """The images directly in a folder, sorted; hidden files (macOS leaves `._name`) left out."""
+    """The images directly in a folder, sorted; hidden files (macOS leaves `._name`) left out.
+
+    Links that lead nowhere, such as to data that were not fetched, are among them: left out, their
+    scans would be so without a word.
+    """
     if not folder.is_dir():
         return []
-    found = (path for path in folder.iterdir() if path.is_file() and path.name[0] != ".")
+    found = (path for path in folder.iterdir() if path.name[0] != "." and not path.is_dir())
     return sorted(path for path in found if image_suffix(path))
 
 
@@ -91,11 +96,16 @@ def group_channels(files: list[Path]) -> dict[str, tuple[Path, ...]]:
     """Files of one scan together: `a_0000`, `a_0001` are two channels of `a`.
 
     Only an unbroken count from 0000 is taken for channels, so that `scan_0007` alone stays a name.
+
+    Raises:
+        InputError: two files have the same name, such as `a.nii` and `a.nii.gz`.
     """
     grouped: dict[str, dict[int | None, Path]] = {}
     for path in files:
         name, channel = split_channel(stem(path))
-        grouped.setdefault(name, {})[channel] = path
+        first = grouped.setdefault(name, {}).setdefault(channel, path)
+        if first != path:
+            raise InputError(f"{path}: {first.name} has the same name; remove or rename one")
     scans: dict[str, tuple[Path, ...]] = {}
     for name, channels in grouped.items():
         ordered = [channels[k] for k in range(len(channels)) if k in channels]

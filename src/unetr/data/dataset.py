@@ -9,6 +9,7 @@ from unetr.data.cases import (
     Defect,
     Layout,
     channel_path,
+    group_channels,
     image_files,
     split_channel,
     stem,
@@ -111,7 +112,8 @@ def find_images(path: Path | str, channels: int | None = None) -> list[Case]:
         name, channel = split_channel(stem(path))
         if channel != 0 or channels == 1 or not channel_path(path, 1).exists():
             return [Case(name if channel == 0 else stem(path), (path,))]
-        return [case for case in unlabelled(path.parent) if path in case.images]
+        files = [each for each in image_files(path.parent) if split_channel(stem(each))[0] == name]
+        return [Case(each, scan) for each, scan in group_channels(files).items() if path in scan]
     cases = _in_folder(path)
     if not cases:
         if inner := [each for each in sorted(path.iterdir()) if image_files(each)]:

@@ -80,7 +80,7 @@ def find_folder(root: Path, names: tuple[str, ...]) -> Path | None:
 
 
 def unlabelled(folder: Path) -> tuple[Case, ...]:
-    """Every scan of a folder, channels of one scan together."""
+    """Every scan of a folder, channels of one scan together; InputError as `group_channels`."""
     return tuple(Case(n, files) for n, files in group_channels(image_files(folder)).items())
 
 
@@ -107,13 +107,16 @@ def _match(
 ) -> tuple[dict[str, tuple[Path, ...]], list[Defect]]:
     """Files per label name: the same name, else name_0000..., else the same but for the kind."""
     scans: dict[str, tuple[Path, ...]] = {}
-    for name, path in images.items():
-        base = name if name in labels else split_channel(name)[0]
-        scans[base] = (*scans.get(base, ()), path)
-    if not set(scans) & set(labels):
+    bases = {name: name if name in labels else split_channel(name)[0] for name in images}
+    if not set(bases.values()) & set(labels):
         keys = {bare_name(name): name for name in labels}
-        matched = {keys.get(bare_name(name), name): name for name in scans}
-        scans = {label: scans[name] for label, name in matched.items()}
+        bases = {
+            # `img_0001` is of `label_0001`, and not channel 1 of `img`.
+            name: keys.get(bare_name(name)) or keys.get(bare_name(base), base)
+            for name, base in bases.items()
+        }
+    for name, path in images.items():
+        scans[bases[name]] = (*scans.get(bases[name], ()), path)
     defects = [
         Defect(path, "label", "no label file", "add one, or move the image to imagesTs/")
         for name in sorted(set(scans) - set(labels))

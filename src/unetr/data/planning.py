@@ -123,14 +123,11 @@ def _token_reason(token: tuple[int, int, int], spacing_mm: Triple) -> str:
 
 
 def _normalisation(channel: ChannelStatistics) -> Normalisation:
-    if channel.modality == "CT" and channel.std > 0:
-        return Normalisation(
-            kind="standard",
-            low=round(channel.percentile_00_5, 4),
-            high=round(channel.percentile_99_5, 4),
-            mean=round(channel.mean, 4),
-            std=round(channel.std, 4),
-        )
+    low, high = round(channel.percentile_00_5, 4), round(channel.percentile_99_5, 4)
+    mean, std = round(channel.mean, 4), round(channel.std, 4)
+    # Labels drawn by a threshold may hold one value alone.
+    if channel.modality == "CT" and low < high and std > 0:
+        return Normalisation(kind="standard", low=low, high=high, mean=mean, std=std)
     masked = channel.zero_fraction >= _MUCH_ZERO
     return Normalisation(kind="zscore", over="nonzero" if masked else "all")
 

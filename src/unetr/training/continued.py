@@ -1,11 +1,12 @@
 """What a run decided when it began, and what may change when it is continued."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from unetr.errors import InputError
 from unetr.training.folder import read_manifest, read_recipe
 from unetr.training.order import Order, Prepared, ended, open_for_training
-from unetr.training.recipe_toml import load_recipe
+from unetr.training.recipe_toml import file_digest, load_recipe
 
 # Of what a recipe says, this is as it was when the run began, but for what may change.
 _FIXED = ("data", "network", "sampling", "augmentation", "loss", "training")
@@ -31,6 +32,16 @@ def continued(order: Order) -> Prepared:
     named = [f"name={given['name']}"] if "name" in given else []
     if order.recipe and load_recipe(order.recipe, named).name != before.name:
         raise InputError(f"--recipe {order.recipe}: the run goes by {before.name}; leave it out")
+    if order.recipe and manifest.recipe_file not in ("", file_digest(order.recipe)):
+        raise InputError(
+            f"--recipe {order.recipe}: was changed since the run began, which goes on by what it "
+            "was then; leave it out, or start another run"
+        )
+    if order.init is not None and not _same_file(order.init, manifest.init):
+        raise InputError(
+            f"--init {order.init}: the run began with {manifest.init or 'new weights'}; leave it "
+            "out, or start another run"
+        )
     if order.fold is not None and order.fold != (manifest.fold or 0):
         raise InputError(f"--fold {order.fold}: the run is of fold {manifest.fold or 0}")
     for section in _FIXED:
@@ -49,6 +60,10 @@ def continued(order: Order) -> Prepared:
             "give the data set that it began with"
         )
     return Prepared(manifest, recipe, extended=recipe.training != before.training)
+
+
+def _same_file(given: Path, begun: str | None) -> bool:
+    return begun is not None and given.resolve() == Path(begun).resolve()
 
 
 def _values(settings: Sequence[str]) -> dict[str, str]:

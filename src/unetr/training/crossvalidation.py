@@ -7,7 +7,7 @@ from typing import Any
 
 from unetr.errors import InputError
 from unetr.files import written_whole
-from unetr.training.folder import read_manifest
+from unetr.training.folder import Manifest, read_manifest
 
 FILE = "cross_validation.json"
 
@@ -24,13 +24,16 @@ def write_cross_validation(run: Path, folds: int) -> float:
         The mean Dice over all cases, each the mean of its labels.
 
     Raises:
-        InputError: a fold is not finished, or was trained for other labels or regions.
+        InputError: a fold is not finished, or was trained on other data, from other weights, or
+            for other labels or regions.
     """
     scores = []
+    first = read_manifest(run / "fold_0")
     for fold in range(folds):
         manifest = read_manifest(run / f"fold_{fold}")
         if manifest.status != "finished":
             raise InputError(f"{run / f'fold_{fold}'}: not finished; continue it with --resume")
+        check_together(run / f"fold_{fold}", manifest, first)
         scores.append(manifest.scores)
         if scores[0]["labels"].keys() != manifest.scores["labels"].keys():
             raise InputError(
@@ -51,6 +54,23 @@ def write_cross_validation(run: Path, folds: int) -> float:
     with written_whole(run / FILE) as part:
         part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     return dice
+
+
+def check_together(run: Path, manifest: Manifest, first: Manifest) -> None:
+    """Refuses folds of which one summary would say something that is not so.
+
+    Raises:
+        InputError: `run` was trained on other data than fold 0, or from other weights.
+    """
+    anew = "train all folds anew with --overwrite"
+    if manifest.fingerprint != first.fingerprint:
+        raise InputError(
+            f"{run}: the data set is not what it was for fold 0, so that some cases would be "
+            f"scored twice or never; {anew}"
+        )
+    if manifest.init != first.init:
+        ways = [each.init or "new weights" for each in (manifest, first)]
+        raise InputError(f"{run}: begins with {ways[0]}, but fold 0 with {ways[1]}; {anew}")
 
 
 def _over(scores: list[dict[str, Any]], label: str) -> float | None:

@@ -43,6 +43,7 @@ class Manifest(BaseModel):
         settings: As `--set` and the options that stand for some gave them when it began.
         fingerprint: Names the content of all labelled images, of whatever fold.
         init: The model whose weights it began with.
+        recipe_file: Names the content of the recipe, where that was a file of the user's.
         licence: Of the data set, where it states one.
         notes: What a reader of the scores must know.
     """
@@ -66,6 +67,7 @@ class Manifest(BaseModel):
     threads: int
     fingerprint: str
     init: str | None
+    recipe_file: str = ""
     notes: list[str]
     versions: dict[str, str]
     started: str

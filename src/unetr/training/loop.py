@@ -139,7 +139,7 @@ def _told_of_memory(job: Job, step: int) -> Iterator[None]:
         raise TrainingError(
             f"step {step}: a batch of {job.recipe.training.batch} with patches of {patch} voxels "
             f"does not fit into the memory of {job.device}; begin anew (--overwrite) with a "
-            "smaller training.batch or data.patch_voxels, or network.checkpointing=true"
+            "smaller training.batch or data.patch_voxels, or UNETR's network.checkpointing=true"
         ) from error
 
 

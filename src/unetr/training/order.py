@@ -16,7 +16,8 @@ from unetr.data.plan import Plan
 from unetr.errors import InputError
 from unetr.files import check_writable
 from unetr.machine import GB, available_gb
-from unetr.training.folder import Manifest, command, now, versions
+from unetr.training.crossvalidation import check_together
+from unetr.training.folder import Manifest, command, now, read_manifest, versions
 from unetr.training.folds import split_cases
 from unetr.training.history import check_tensorboard
 from unetr.training.initialise import inherited_network, inherited_plan
@@ -25,7 +26,7 @@ from unetr.training.precision import choose_precision
 from unetr.training.progress import Watcher
 from unetr.training.ready import prepare
 from unetr.training.recipe import Recipe
-from unetr.training.recipe_toml import load_recipe
+from unetr.training.recipe_toml import file_digest, load_recipe
 from unetr.training.sizes import batch_size, learning_rate, network_config
 
 _MEMORY_SHARE = 0.6
@@ -41,6 +42,7 @@ class Order:
         fold: None is fold 0, called the fixed validation fifth.
         max_steps, max_minutes: Either one given replaces both of the recipe.
         began: When, by time.monotonic, the minutes began to count; None is when training is called.
+        together: The run of fold 0, where this is another fold that one summary will tell of.
         cache: Where preprocessed cases are kept; None is within the run, until it is finished.
     """
 
@@ -61,6 +63,7 @@ class Order:
     began: float | None = None
     tensorboard: bool = False
     cache: Path | None = None
+    together: Path | None = None
 
     @property
     def all_settings(self) -> list[str]:
@@ -189,11 +192,14 @@ def decide(order: Order, device: torch.device, world: int, watcher: Watcher) -> 
         threads=torch.get_num_threads(),
         fingerprint=found.digest,
         init=str(order.init) if order.init else None,
+        recipe_file=file_digest(order.recipe) if order.recipe else "",
         notes=[split.note] * bool(split.note),
         versions=versions(),
         started=now(),
         licence=dataset.licence,
     )
+    if order.together is not None:
+        check_together(order.run, manifest, read_manifest(order.together))
     chosen = {
         "lr": learning_rate(recipe.training.lr, config),
         "batch": batch,

@@ -33,13 +33,10 @@ def choose_precision(
         network: Laid out as the loop runs it.
 
     Raises:
-        InputError: fp16 asked for on a processor, or bf16 where its gradients are wrong there.
+        InputError: as `check_precision`.
     """
-    if asked == "fp16" and device.type == "cpu":
-        raise InputError("training.precision fp16 needs a GPU; take bf16, fp32 or auto")
-    if asked == "bf16" and device.type == "cpu" and _has_thin_convolution(network, plan):
-        raise InputError(f"training.precision bf16: {_THIN}; take fp32 or auto")
     if asked != "auto":
+        check_precision(asked, network, plan, device, "take fp32 or auto")
         return asked, "as asked for"
     if device.type == "cuda":
         if torch.cuda.is_bf16_supported(including_emulation=False):
@@ -54,6 +51,22 @@ def choose_precision(
     fp32, bf16 = (_step_seconds(network, plan, dtype) for dtype in (torch.float32, torch.bfloat16))
     faster = f"a patch took {fp32:.2f} s in fp32 and {bf16:.2f} s in bf16"
     return ("bf16", faster) if fp32 > _LEAST_GAIN * bf16 else ("fp32", faster)
+
+
+def check_precision(
+    precision: Precision, network: nn.Module, plan: Plan, device: torch.device, cure: str
+) -> None:
+    """Refuses what the device cannot train in.
+
+    Raises:
+        InputError: fp16 on a processor, or bf16 where its gradients are wrong there.
+    """
+    if device.type != "cpu":
+        return
+    if precision == "fp16":
+        raise InputError(f"training.precision fp16 needs a GPU; {cure}")
+    if precision == "bf16" and _has_thin_convolution(network, plan):
+        raise InputError(f"training.precision bf16: {_THIN}; {cure}")
 
 
 def _has_thin_convolution(network: nn.Module, plan: Plan) -> bool:

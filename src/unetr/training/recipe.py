@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from unetr.data.plan import Crop, Order
 from unetr.training import bounds
@@ -155,10 +155,16 @@ class Loss(_Section):
     """
 
     squared: bool = Field(default=True, description="Squares in Dice's denominator.")
-    smooth: tuple[float, float] = (1e-5, 1e-5)
+    smooth: tuple[bounds.NotNegative, bounds.Positive] = (1e-5, 1e-5)
     include_background: bool = Field(default=True, description="Dice of the background, too.")
-    dice_weight: float = Field(default=1.0, description="Of the Dice.")
-    ce_weight: float = Field(default=1.0, description="Of the cross-entropy.")
+    dice_weight: bounds.NotNegative = Field(default=1.0, description="Of the Dice.")
+    ce_weight: bounds.NotNegative = Field(default=1.0, description="Of the cross-entropy.")
+
+    @model_validator(mode="after")
+    def _some(self) -> "Loss":
+        if not self.dice_weight + self.ce_weight:
+            raise ValueError("dice_weight and ce_weight are both 0; one must count")
+        return self
 
 
 class Training(_Section):
@@ -177,15 +183,15 @@ class Training(_Section):
     """
 
     optimizer: Literal["adamw"] = Field(default="adamw", description="The only one.")
-    lr: float | None = Field(default=None, gt=0)
-    weight_decay: float = Field(default=0.01, ge=0, description="Of AdamW.")
+    lr: bounds.Positive | None = None
+    weight_decay: bounds.NotNegative = Field(default=0.01, description="Of AdamW.")
     batch: int | None = Field(default=None, ge=1)
     accumulate: int = Field(default=1, ge=1)
     max_steps: int | None = Field(default=None, ge=1)
-    max_minutes: float | None = Field(default=None, gt=0)
+    max_minutes: bounds.Positive | None = None
     schedule: Literal["cosine", "constant"] = "cosine"
     warmup: float = Field(default=0.0, ge=0, lt=1)
-    clip_norm: float = Field(default=0.0, ge=0)
+    clip_norm: bounds.NotNegative = 0.0
     ema: float = Field(default=0.0, ge=0, lt=1)
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     seed: bounds.Seed = Field(

@@ -15,6 +15,7 @@ from unetr.checkpoint.model import Model
 from unetr.data.cache import CaseCache
 from unetr.data.cases import Case
 from unetr.errors import InputError
+from unetr.files import check_writable
 from unetr.inference.device import find_device
 from unetr.inference.ranks import processes_here
 from unetr.training.batches import workers_for
@@ -42,6 +43,7 @@ from unetr.training.order import (
     initial_network,
     open_for_training,
 )
+from unetr.training.precision import check_precision
 from unetr.training.progress import Silence, Stoppable, Watcher
 from unetr.training.sampling import TrainingCase
 from unetr.training.schedule import Clock
@@ -85,7 +87,7 @@ def _run_folds(
         one = replace(order, run=run, fold=fold, began=None)
         if fold:
             # The first one has replaced all: what is left half way must not go with older folds.
-            one = replace(one, overwrite=False)
+            one = replace(one, overwrite=False, together=runs[0])
         if processes.lead(partial(_is_done, one)):
             watcher.say(f"fold {fold}: already finished in {one.run}")
             continue
@@ -146,6 +148,9 @@ def run_fold(
 
     resumed = state_path(order.run).exists()
     network = initial_network(manifest, recipe.training.seed, resumed).to(device)
+    if resumed:  # perhaps on another device
+        cure = f"resume the run on {manifest.device}, where it began"
+        check_precision(manifest.precision, network, manifest.plan, device, cure)
     model = Model(
         network,
         manifest.plan,
@@ -219,6 +224,7 @@ def _begin(
         others: Runs, and what sums them up, that are replaced together with it.
     """
     resume = claim(order.run, resume=order.resume, overwrite=order.overwrite)
+    check_writable(order.run)
     if not resume:
         if order.resume:
             watcher.say(f"{order.run}: nothing there to resume, so it begins")
@@ -269,11 +275,8 @@ def _described(prepared: Prepared) -> Sequence[str]:
     manifest, training = prepared.manifest, prepared.recipe.training
     patch = " x ".join(map(str, manifest.plan.patch_voxels))
     spacing = " x ".join(f"{mm:.3g}" for mm in manifest.plan.spacing_mm)
-    end = (
-        f"{training.max_minutes:g} minutes"
-        if training.max_minutes is not None
-        else f"{training.max_steps} steps"
-    )
+    minutes = training.max_minutes
+    end = f"{training.max_steps} steps" if minutes is None else f"{minutes:g} minutes"
     return (
         f"{len(manifest.train)} cases train, {len(manifest.validation)} validate",
         f"patches of {patch} voxels at {spacing} mm, {training.batch} a step, {end}",

@@ -9,6 +9,8 @@ from unetr.errors import InputError
 from unetr.training.recipe import Network
 
 _UNETR_BASE = {"hidden_size": 768, "mlp_dim": 3072, "num_heads": 12, "num_layers": 12}
+# What asks for nothing where it is 0 or false.
+_OF_UNETR = ("deep_supervision", "dropout", "drop_path", "num_registers", "checkpointing")
 _UNETR_SMALL = {"hidden_size": 256, "mlp_dim": 1024, "num_heads": 8, "num_layers": 8}
 _SKIPS: dict[int, Sequence[int]] = {12: (3, 6, 9), 8: (2, 4, 6)}
 
@@ -79,6 +81,9 @@ def network_config(network: Network, plan: Plan, device_type: str) -> tuple[str,
     channels, outputs = len(plan.channels), plan.out_channels
     if network.name in ("unetr", "unetr-modern"):
         return "unetr", _unetr(network, plan, device_type)
+    for field in _OF_UNETR:
+        if getattr(network, field):
+            raise InputError(f"network.{field}: {network.name} is built without; leave it out")
     small = 16 if device_type == "cpu" else 32
     width = network.feature_size or small
     if network.name == "dynunet":

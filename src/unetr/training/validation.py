@@ -11,6 +11,7 @@ import torch
 from unetr.checkpoint.model import Model
 from unetr.data.cases import Case, Dataset
 from unetr.data.dataset import read_case
+from unetr.errors import TooLittleMemoryError
 from unetr.image import Volume, write_labels
 from unetr.inference.predictor import Predictor
 from unetr.metrics import dice
@@ -59,10 +60,18 @@ class Validator:
         scores: dict[str, Scores] = {}
 
         def score_own() -> None:
+            later: list[Case] = []
             for done, (case, volume, reference) in enumerate(read_ahead(self.dataset, own), 1):
-                scores[case.name] = self._score(case, volume, reference, folder)
+                try:
+                    scores[case.name] = self._score(case, volume, reference, folder)
+                except TooLittleMemoryError:
+                    later.append(case)
                 if self._on_case is not None:
                     self._on_case(done, len(own))
+            # Without the next scan in memory, and perhaps without what another program took.
+            for case in later:
+                ((_, volume, reference),) = read_ahead(self.dataset, [case])
+                scores[case.name] = self._score(case, volume, reference, folder)
 
         self.processes.each(score_own)
         gathered: dict[str, Scores] = {}

@@ -1,0 +1,258 @@
+"""Runs that are stopped, continued, extended or replaced, and folds that belong together."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from unetr.errors import InputError
+from unetr.training.crossvalidation import write_cross_validation
+from unetr.training.errors import Stopped
+from unetr.training.folder import read_manifest
+from unetr.training.history import read_history
+from unetr.training.progress import Silence
+from unetr.training.run import _begin, run_training
+from unetr.training.state import StopRequest, load_state
+
+from .heard import Heard, run
+from .phantoms import FAST, write_phantoms
+
+CPU = torch.device("cpu")
+
+
+def test_stopped_and_resumed_it_is_as_if_never_stopped(order, finished):
+    stop = StopRequest()
+    stopped = replace(order, fold=1)
+    with pytest.raises(Stopped):
+        run_training(stopped, Heard(stop, at=1), stop)
+    assert read_manifest(order.run).status == "started"
+    run(replace(stopped, resume=True))
+    whole, parts = load_state(finished[0]), load_state(order.run)
+    assert whole.step == parts.step == 4
+    for name, value in whole.network.items():
+        assert torch.equal(value, parts.network[name]), name
+    assert [line["step"] for line in read_history(order.run) if "loss" in line] == [1, 2, 3, 4]
+
+
+def test_a_finished_run_takes_more_steps_and_nothing_else(order):
+    run(order)
+    again = replace(order, resume=True)
+    assert any("already finished" in line for line in run(again))
+    run(replace(again, max_steps=6))
+    assert load_state(order.run).step == 6
+    assert read_manifest(order.run).status == "finished"
+    with pytest.raises(InputError, match=r"--set training.lr: the run has 0.004, which cannot"):
+        run(replace(again, settings=(*FAST, "training.lr=1")))
+    with pytest.raises(InputError, match=r"--recipe btcv: the run goes by auto"):
+        run(replace(again, recipe="btcv"))
+    with pytest.raises(InputError, match=r"--fold 2: the run is of fold 0"):
+        run(replace(again, fold=2))
+    with pytest.raises(InputError, match=r"--init hippocampus: the run began with new weights"):
+        run(replace(again, init=Path("hippocampus")))
+
+
+def test_a_recipe_file_that_was_changed_is_not_passed_over(order, tmp_path):
+    own = tmp_path / "own.toml"
+    own.write_text("name = 'own'\n[loss]\nce_weight = 0.5\n")
+    first = replace(order, recipe=str(own), max_steps=1)
+    run(first)
+    run(replace(first, resume=True, max_steps=2))
+    own.write_text("name = 'own'\n[loss]\nce_weight = 2.0\n")
+    with pytest.raises(InputError, match=r"own.toml: was changed since the run began.*leave it"):
+        run(replace(first, resume=True, max_steps=3))
+    run(replace(first, resume=True, recipe=None, max_steps=3))
+    assert load_state(order.run).step == 3
+
+
+def test_a_run_is_not_resumed_on_what_cannot_compute_as_it_did(order):
+    run(order)
+    text = (order.run / "manifest.json").read_text()
+    (order.run / "manifest.json").write_text(text.replace('"fp32"', '"fp16"'))
+    with pytest.raises(InputError, match=r"precision fp16 needs a GPU; resume the run on cpu"):
+        run(replace(order, resume=True, max_steps=6))
+
+
+def test_folds_of_other_data_are_not_summed_up(order, tmp_path):
+    """What was added between two calls would be scored by no fold or by two."""
+    data = write_phantoms(tmp_path / "three", cases=3)
+    folds = replace(order, dataset=data, max_steps=1)
+    stop = StopRequest()
+
+    class StopInSecond(Heard):
+        def say(self, line):
+            self.stop.requested |= line.startswith("fold 1 of")
+
+    with pytest.raises(Stopped):
+        run_training(folds, StopInSecond(stop), stop, folds=True)
+    images = data / "imagesTr"
+    other = (images / "phantom1_0000.nii.gz").read_bytes()
+    (images / "phantom0_0000.nii.gz").write_bytes(other)
+    with pytest.raises(InputError, match=r"fold_1: the data set is not what it was for fold 0"):
+        run(replace(folds, resume=True), folds=True)
+    assert not (order.run / "fold_1" / "model.safetensors").exists()
+
+
+def test_the_same_command_resumes_also_what_it_left_to_the_machine(order):
+    """`auto` and `plan` stand for something else in the recipe of the run."""
+    open_ = ("training.precision=auto", "data.regions=auto", "augmentation.structure_p=plan")
+    first = replace(order, settings=(*FAST, *open_), max_steps=1)
+    run(first)
+    run(replace(first, resume=True, max_steps=2))
+    assert load_state(order.run).step == 2
+    run(replace(first, resume=True, settings=(*open_, "validation.times=1"), max_steps=2))
+    twice = replace(order, settings=(*FAST, "training.lr=1e-3", "training.lr=2e-3"), max_steps=1)
+    twice = replace(twice, run=order.run.with_name("twice"))
+    run(twice)
+    with pytest.raises(InputError, match=r"training.lr: the run has 0.002, which cannot"):
+        run(replace(twice, resume=True, settings=(*FAST, "training.lr=1e-3")))
+    with pytest.raises(InputError, match=r"data.regions: the run has data-set, which cannot"):
+        run(replace(first, resume=True, settings=(*FAST, "data.regions=brain-tumour")))
+
+
+def test_stopped_on_the_way_to_more_steps_it_is_unfinished_and_goes_on(order):
+    run(order)
+    stop, more = StopRequest(), replace(order, resume=True, max_steps=6)
+    with pytest.raises(Stopped):
+        run_training(more, Heard(stop, at=5), stop)
+    manifest = read_manifest(order.run)
+    assert (manifest.status, manifest.finished, manifest.scores) == ("started", None, {})
+    run(replace(order, resume=True, max_steps=None))
+    assert load_state(order.run).step == 6
+    assert read_manifest(order.run).scores["cases"]
+
+
+def test_a_run_is_not_written_over(order, finished):
+    folder, _ = finished
+    with pytest.raises(InputError, match=r"holds a run; .*--resume or .*--overwrite"):
+        run(replace(order, run=folder))
+    (order.run).mkdir()
+    (order.run / "thesis.docx").write_text("")
+    with pytest.raises(InputError, match=r"holds thesis.docx, which no run wrote"):
+        run(replace(order, overwrite=True))
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"settings": ("training.lrr=1",)}, "training.lrr"),
+        ({"dataset": Path("none")}, "no such folder"),
+        ({"init": Path("RUN")}, r"--init .*run: lies in the run to be replaced; give another -o"),
+        ({"fold": 7}, "--fold 7"),
+        ({"cache": Path(__file__) / "cache"}, "test_continued.py is a file.; give another --cache"),
+    ],
+)
+def test_a_run_is_lost_only_when_its_successor_can_begin(order, changes, told):
+    run(replace(order, max_steps=1))
+    before = sorted(path.name for path in order.run.iterdir())
+    if "init" in changes:
+        changes = {"init": order.run}
+    with pytest.raises(InputError, match=told):
+        run(replace(order, overwrite=True, **changes))
+    assert sorted(path.name for path in order.run.iterdir()) == before
+    assert load_state(order.run).step == 1
+    # Its own recipe is a good beginning.
+    run(replace(order, overwrite=True, recipe=str(order.run / "recipe.toml"), max_steps=2))
+    assert load_state(order.run).step == 2
+
+
+def test_stopped_before_it_replaces_anything_a_run_leaves_what_was_there(order):
+    class StopAtOnce(Heard):
+        def preparing(self, now, done, total):
+            self.stop.requested = True
+
+    run(replace(order, max_steps=1))
+    stop = StopRequest()
+    with pytest.raises(Stopped) as stopped:
+        run_training(replace(order, overwrite=True), StopAtOnce(stop), stop)
+    assert not stopped.value.replaced
+    assert load_state(order.run).step == 1
+    with pytest.raises(InputError, match=r"--resume and --overwrite: .* give one of them"):
+        run(replace(order, overwrite=True, resume=True))
+
+
+def test_folds_are_replaced_together(order, tmp_path):
+    """What is stopped half way is not to be summed up with folds of another time."""
+    folds = replace(order, dataset=write_phantoms(tmp_path / "three", cases=3), max_steps=1)
+    run(folds, folds=True)
+    second = order.run / "fold_1"
+    for needed in ({"init": second}, {"recipe": str(second / "recipe.toml")}):
+        with pytest.raises(InputError, match=r"fold_1.*: lies in the run to be replaced"):
+            run(replace(folds, overwrite=True, **needed), folds=True)
+    assert (second / "model.safetensors").exists()
+    (order.run / "fold_notes.txt").write_text("mine")
+    stop = StopRequest()
+    with pytest.raises(Stopped):
+        run_training(replace(folds, overwrite=True), Heard(stop, at=1), stop, folds=True)
+    assert sorted(path.name for path in order.run.iterdir()) == ["fold_0", "fold_notes.txt"]
+
+
+def test_a_resumed_run_keeps_the_names_that_it_began_with(order, tmp_path):
+    (tmp_path / "labels.toml").write_text("[labels]\n7 = 'brick'\n20 = 'sphere'\n")
+    run(replace(order, labels=tmp_path / "labels.toml"))
+    run(replace(order, resume=True, max_steps=6))
+    assert list(read_manifest(order.run).scores["labels"]) == ["brick", "sphere"]
+    steps = [list(line["labels"]) for line in read_history(order.run) if "dice" in line]
+    assert steps
+    assert all(names == ["brick", "sphere"] for names in steps)
+
+
+def test_resume_begins_what_is_not_there(order):
+    lines = run(replace(order, resume=True, max_steps=1))
+    assert any("nothing there to resume, so it begins" in line for line in lines)
+    assert load_state(order.run).step == 1
+
+
+@pytest.mark.parametrize("what", ["taking the fingerprint", "preprocessing", "validating"])
+def test_stopped_in_long_work_it_ends_at_once_and_resumes(order, finished, what):
+    """Also in the validation at the end, whose state is saved before it begins."""
+
+    class StopIn(Heard):
+        def preparing(self, now, done, total):
+            if now == what:
+                self.stop.requested = True
+
+    stop, stopped = StopRequest(), replace(order, fold=1)
+    with pytest.raises(Stopped):
+        run_training(stopped, StopIn(stop), stop)
+    run(replace(stopped, resume=True))
+    whole, parts = load_state(finished[0]), load_state(order.run)
+    for name, value in whole.network.items():
+        assert torch.equal(value, parts.network[name]), name
+    scores = [read_manifest(folder).scores["cases"] for folder in (finished[0], order.run)]
+    assert scores[0] == scores[1]
+
+
+def test_a_run_goes_on_with_processes_that_can_share_its_batch(order):
+    run(replace(order, max_steps=1))
+    again = replace(order, resume=True)
+    with pytest.raises(InputError, match=r"batch 2 cannot be shared among 3.*as many processes as"):
+        _begin(again, CPU, 3, Silence())
+    assert _begin(again, CPU, 2, Silence()) is not None
+
+
+@pytest.mark.slow
+def test_all_folds_in_turn_and_their_summary(order, tmp_path):
+    data = write_phantoms(tmp_path / "three", cases=3)
+    folds = replace(order, dataset=data, max_steps=1)
+    run(folds, folds=True)
+    summary = json.loads((order.run / "cross_validation.json").read_text())
+    assert len(summary["folds"]) == 3
+    assert sorted(summary["cases"]) == ["phantom0", "phantom1", "phantom2"]
+    assert summary["dice_of_cases"] == pytest.approx(np.mean(list(summary["cases"].values())))
+    again = run(folds, folds=True)
+    assert sum("already finished" in line for line in again) == 3
+    with pytest.raises(InputError, match=r"fold_0: finished with another end.*--resume trains it"):
+        run(replace(folds, max_steps=2), folds=True)
+    run(replace(folds, max_steps=2, resume=True), folds=True)
+    assert [load_state(order.run / f"fold_{fold}").step for fold in range(3)] == [2, 2, 2]
+    second = order.run / "fold_1" / "manifest.json"
+    text = second.read_text()
+    second.write_text(text.replace('"block"', '"brick"'))
+    with pytest.raises(InputError, match=r"fold_1: scored by .*brick.*train them with the same"):
+        write_cross_validation(order.run, 3)
+    second.unlink()
+    with pytest.raises(InputError, match=r"fold_1.*manifest.json: cannot be read"):
+        write_cross_validation(order.run, 3)
