@@ -4,7 +4,12 @@ from typing import Any
 
 from unetr.checkpoint.card import model_card
 from unetr.checkpoint.header import Header, NetworkConfig
-from unetr.checkpoint.words import network_words, plan_words, training_words
+from unetr.checkpoint.words import (
+    CHOSEN_BY_VALIDATION,
+    network_words,
+    plan_words,
+    training_words,
+)
 from unetr.data.plan import Crop, Label, Normalisation, Plan, Postprocessing, Region
 
 PROVENANCE: dict[str, Any] = {
@@ -142,3 +147,14 @@ def test_the_card_says_whether_its_cases_chose_the_model() -> None:
     alone = model_card(header(history=[once]), "kidneys")
     assert "chosen on these cases" not in alone
     assert "no other was compared with it on these cases" in alone
+    plan = header().plan.model_copy(update={"reasons": {"postprocessing": CHOSEN_BY_VALIDATION}})
+    ruled = header(history=[once]).model_copy(update={"plan": plan})
+    assert "but its post-processing was chosen on these cases" in model_card(ruled, "kidneys")
+
+
+def test_a_plan_that_clips_at_one_end_or_none_is_told_of() -> None:
+    plan = header().plan
+    for ends, told in (({}, "T1: minus 3, over 2"), ({"low": 0.0}, "T1: clipped to 0.., minus 3")):
+        first = Normalisation(kind="standard", mean=3.0, std=2.0, **ends)
+        own = plan.model_copy(update={"normalisation": (first, plan.normalisation[1])})
+        assert any(words.startswith(told) for _, words in plan_words(own))

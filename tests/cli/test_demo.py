@@ -95,6 +95,7 @@ def check(out: Path, stdout: str, err: str) -> None:
 
 def test_a_folder_with_other_things_is_left_alone(unetr: Any, tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("years of work")
+    (tmp_path / ".DS_Store").write_text("left by a file manager")
     code, out, err = unetr("demo", "-o", tmp_path)
     assert (code, out) == (2, "")
     assert err == (
@@ -103,7 +104,7 @@ def test_a_folder_with_other_things_is_left_alone(unetr: Any, tmp_path: Path) ->
     code, _, err = unetr("demo", "-o", tmp_path / "thesis.tex")
     assert code == 2
     assert "is a file; give another folder with -o" in err
-    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+    assert {path.name for path in tmp_path.iterdir()} == {"thesis.tex", ".DS_Store"}
 
 
 def test_without_the_extra_it_is_one_line(

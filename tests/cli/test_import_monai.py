@@ -50,6 +50,18 @@ def test_monai_brain_tumour_outputs_become_our_regions(tmp_path, unetr):
     torch.testing.assert_close(loaded.network(x), theirs[:, [1, 0, 2]])
 
 
+def test_the_tutorials_third_output_is_the_decathlons_label_2(tmp_path, unetr):
+    checkpoint, out = tmp_path / "monai.pt", tmp_path / "model.safetensors"
+    monai_checkpoint(checkpoint, (4, 3))
+    words = ("import-monai", checkpoint, "-o", out, "--recipe", "msd-brain-tumour-monai")
+    code, _, err = unetr(*words)
+    assert code == 0, err
+    plan = load_model(out).plan
+    assert plan.labels[2].name == plan.regions[2].name == "non-enhancing tumour"
+    assert [region.paint for region in plan.regions] == [1, 3, 2]
+    assert plan.spacing_mm == (1.0, 1.0, 1.0)
+
+
 @pytest.mark.parametrize(
     ("recipe", "said"),
     [

@@ -73,6 +73,10 @@ def test_exported_networks_predict_what_the_model_does(tmp_path, model, scan, un
         assert code == 0, err
         assert f"engine {kind}, fp32" in err
         assert (labels_of(labels) == own).mean() >= 0.9999
+        for given in (file, file.parent):
+            told = unetr("info", given)
+            assert told == unetr("info", model)
+        assert unetr("info", file, "--card")[1].startswith(f"# {kind}: liver, spleen from CT")
 
 
 def test_what_is_written_says_what_it_is(tmp_path, model, scan, unetr):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from unetr.data import normalise
 from unetr.data.placement import Restorer, preprocess, preprocess_labels, restore
 from unetr.data.plan import Crop, Normalisation
 from unetr.errors import InputError
@@ -109,6 +110,22 @@ def test_normalisation(how, wanted):
         wanted = (values - used.mean()) / used.std()
         wanted[(values == 0) & ("over" in how)] = 0
     assert x.ravel() == pytest.approx(np.array(wanted), abs=1e-6)
+
+
+def test_normalisation_in_parts_is_that_of_the_whole(monkeypatch):
+    rng = np.random.default_rng(0)
+    array = (rng.normal(100, 30, (9, 7, 5)) * (rng.random((9, 7, 5)) < 0.6)).astype(np.float32)
+    for over in ("all", "nonzero"):
+        plan = make_plan(normalisation=(Normalisation(kind="zscore", over=over),))
+        x, _ = preprocess(plan, scan(array, np.eye(4)))
+        monkeypatch.setattr(normalise, "_PART_VOXELS", 2 * 7 * 5)
+        parts, _ = preprocess(plan, scan(array, np.eye(4)))
+        monkeypatch.undo()
+        np.testing.assert_allclose(parts, x, rtol=1e-6)
+        used = x[x != 0] if over == "nonzero" else x
+        assert (used.mean(), used.std()) == pytest.approx((0, 1), abs=1e-5)
+    constant, _ = preprocess(plan, scan(np.full((4, 4, 4), 0.1, np.float32), np.eye(4)))
+    assert not constant.any()
 
 
 def test_input_is_left_alone():

@@ -73,3 +73,10 @@ def test_half_written_files_of_others_are_not_touched(folder):
     with pytest.raises(InputError, match=r"holds thesis\.docx, which no run wrote"):
         claim(run, resume=False, overwrite=True)
     assert held(run) == [".part-x1thesis.docx", "thesis.docx"]
+
+
+def test_what_file_managers_leave_is_in_nobodys_way(folder):
+    run = folder("manifest.json", "model.safetensors", ".DS_Store")
+    assert claim(run, resume=False, overwrite=True) is False
+    clear(run)
+    assert held(run) == [".DS_Store"]

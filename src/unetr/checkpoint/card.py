@@ -31,6 +31,10 @@ _NOT_CHOSEN = (
     "It is the only model of its run that was validated: no other was compared with it on these "
     "cases. Measure it on cases of your own with `unetr evaluate`."
 )
+_RULES_CHOSEN = (
+    "It is the only model of its run that was validated, but its post-processing was chosen on "
+    "these cases; measure it on cases of your own with `unetr evaluate`."
+)
 
 
 def model_card(header: Header, name: str) -> str:
@@ -88,7 +92,7 @@ def _how_well(scores: Scores | None) -> str:
             "|---|---|",
             *rows,
             "",
-            _CHOSEN if scores.chosen else _NOT_CHOSEN,
+            _CHOSEN if scores.chosen else _RULES_CHOSEN if scores.rules_chosen else _NOT_CHOSEN,
         ]
     )
 

@@ -7,6 +7,9 @@ from typing import Any
 from unetr.checkpoint.header import Header, NetworkConfig
 from unetr.data.plan import Normalisation, Plan
 
+# Why a plan has the rules of post-processing that it has, where training chose them at its end.
+CHOSEN_BY_VALIDATION = "by what it changes on the validation cases"
+
 
 @dataclass(frozen=True)
 class Scores:
@@ -16,6 +19,7 @@ class Scores:
         cases: Their names; none where the file does not say.
         seen: Whether training saw some of them, as with a single case it must.
         chosen: Whether the model may be the best of several by these scores.
+        rules_chosen: Whether its post-processing was chosen by them.
     """
 
     dice: float | None
@@ -23,6 +27,7 @@ class Scores:
     cases: tuple[str, ...]
     seen: bool
     chosen: bool
+    rules_chosen: bool
 
 
 def network_words(network: NetworkConfig) -> str:
@@ -71,7 +76,9 @@ def _normalisation(rule: Normalisation) -> str:
     if rule.kind == "range":
         return f"{rule.low:g} to {rule.high:g} becomes 0 to 1"
     if rule.kind == "standard":
-        return f"clipped to {rule.low:g}..{rule.high:g}, minus {rule.mean:g}, over {rule.std:g}"
+        ends = ["" if end is None else f"{end:g}" for end in (rule.low, rule.high)]
+        clipped = f"clipped to {'..'.join(ends)}, " if any(ends) else ""
+        return f"{clipped}minus {rule.mean:g}, over {rule.std:g}"
     if rule.kind == "percentile":
         return f"the image's percentiles {rule.low:g} to {rule.high:g} become 0 to 1"
     return f"minus the image's mean, over its standard deviation ({rule.over} voxels)"
@@ -89,6 +96,7 @@ def scores_of(header: Header) -> Scores | None:
         cases,
         seen=not set(cases).isdisjoint(provenance.get("train", ())),
         chosen=len(provenance.get("history", ())) != 1,
+        rules_chosen=header.plan.reasons.get("postprocessing") == CHOSEN_BY_VALIDATION,
     )
 
 

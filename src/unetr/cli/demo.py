@@ -68,7 +68,8 @@ def _claim(out: Path) -> None:
 
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: is a file; give another folder with -o")
-    foreign = {path.name for path in out.iterdir()} - _OURS if out.exists() else set()
+    names = {path.name for path in out.iterdir()} if out.exists() else set()
+    foreign = {name for name in names - _OURS if not name.startswith(".")}
     if foreign:
         raise InputError(
             f"{out}: holds {min(foreign)}, which no demo wrote; give another folder with -o"

@@ -16,7 +16,8 @@ def import_monai(
         str,
         typer.Option(
             "--recipe",
-            help="Whose plan it takes: btcv, btcv-monai, msd-spleen or msd-brain-tumour.",
+            help="Whose plan it takes: btcv, btcv-monai, msd-spleen, msd-brain-tumour or "
+            "msd-brain-tumour-monai.",
         ),
     ],
     num_heads: Annotated[
@@ -83,7 +84,8 @@ def _plan(name: str) -> "Plan":
 
     if name not in TASKS:
         raise InputError(f"--recipe {name}: not a published task; known are {', '.join(TASKS)}")
-    task, data = TASKS[name], load_recipe(name).data
+    task = TASKS[name]
+    data = load_recipe(task.recipe or name).data
     assert data.spacing_mm is not None
     assert data.patch_voxels is not None
     how = Normalisation(kind="zscore", over="nonzero")

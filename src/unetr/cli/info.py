@@ -17,7 +17,10 @@ _TOLD = {
 
 
 def info(
-    model: Annotated[Path, typer.Argument(help="A model file, a run folder, or hippocampus.")],
+    model: Annotated[
+        Path,
+        typer.Argument(help="A model file, a run folder, an exported network, or hippocampus."),
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="All of the header as JSON.")] = False,
     card: Annotated[bool, typer.Option("--card", help="A model card in Markdown.")] = False,
 ) -> None:
@@ -28,20 +31,30 @@ def info(
 
     Example: unetr info run/model.safetensors
     """
-    from unetr.checkpoint.header import model_file, read_header
-
-    path = model_file(model)
-    header = read_header(path)
+    path, header = _read(model)
     if as_json:
         typer.echo(header.model_dump_json(indent=2))
     elif card:
         from unetr.checkpoint.card import model_card
 
-        name = path.parent.resolve().name if path.name == "model.safetensors" else path.stem
+        name = path.parent.resolve().name if path.stem == "model" else path.stem
         typer.echo(model_card(header, name), nl=False)
     else:
         for title, text in _facts(header):
             typer.echo(f"{title:10} {text}")
+
+
+def _read(model: Path) -> "tuple[Path, Header]":
+    """The file that a model is, and its header; torch is needed for exported ones alone."""
+    from unetr.checkpoint.header import model_file, read_header
+
+    path = model_file(model)
+    if path.suffix not in (".onnx", ".xml") and not (model.is_dir() and not path.exists()):
+        return path, read_header(path)
+    from unetr.inference.exported import any_model_file, load_exported
+
+    path = any_model_file(model)
+    return path, load_exported(path).header
 
 
 def _facts(header: "Header") -> "Iterator[tuple[str, str]]":

@@ -1,11 +1,15 @@
 """Intensities of one channel to network input, by the plan's numbers or the image's own."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from jaxtyping import Float32
 from torch import Tensor
 
 from unetr.data.plan import Normalisation
+
+_PART_VOXELS = 2**21
 
 
 def normalise_(x: Float32[Tensor, "x y z"], how: Normalisation) -> None:
@@ -23,22 +27,34 @@ def normalise_(x: Float32[Tensor, "x y z"], how: Normalisation) -> None:
             x.clamp_(how.low, how.high)
         x.sub_(_given(how.mean)).div_(_given(how.std))
         return
+    if how.kind == "zscore":
+        _zscore_(x, how.over == "nonzero")
+        return
     outside = x == 0 if how.over == "nonzero" else None
     values = x if outside is None else x[~outside]
-    if how.kind == "zscore":
-        _zscore_(x, values)
-    else:
-        _percentile_(x, values, _given(how.low), _given(how.high))
+    _percentile_(x, values, _given(how.low), _given(how.high))
     if outside is not None:
         x.masked_fill_(outside, 0.0)
 
 
-def _zscore_(x: Tensor, values: Tensor) -> None:
+def _zscore_(x: Tensor, nonzero: bool) -> None:
+    """In parts: masks and float64 copies of all of a large scan would not fit beside it."""
+    parts = x.split(max(1, _PART_VOXELS // x[0].numel()))
+
+    def counted() -> Iterator[Tensor]:
+        return (part[part != 0] if nonzero else part for part in parts)
+
     # float64: float32 sums over a CT's 40 million voxels drift.
-    mean = float(values.mean(dtype=torch.float64)) if values.numel() else 0.0
-    x.sub_(mean)
-    spread = float(values.var(correction=0)) ** 0.5 if values.numel() else 0.0
-    x.div_(spread) if spread > 0 else x.zero_()
+    count = sum(values.numel() for values in counted())
+    mean = sum(float(values.sum(dtype=torch.float64)) for values in counted()) / max(count, 1)
+    squares = sum(float((values - mean).double().square().sum()) for values in counted())
+    spread = (squares / max(count, 1)) ** 0.5
+    for part in parts:
+        outside = part == 0 if nonzero else None
+        part.sub_(mean)
+        part.div_(spread) if spread > 0 else part.zero_()
+        if outside is not None:
+            part.masked_fill_(outside, 0.0)
 
 
 def _percentile_(x: Tensor, values: Tensor, low: float, high: float) -> None:

@@ -36,7 +36,10 @@ def write_evaluation(
         InputError: the folder cannot be written to, or the disk is full.
     """
     folder = Path(folder)
-    with written_whole(folder / CASES) as part, part.open("w", newline="") as file:
+    with (
+        written_whole(folder / CASES) as part,
+        part.open("w", newline="", encoding="utf-8") as file,
+    ):
         table = csv.writer(file)
         table.writerow(["case", "label", "name", *evaluation.metrics])
         for case in evaluation.cases:

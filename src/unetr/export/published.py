@@ -32,6 +32,7 @@ class Task:
             tumour core, whole tumour, enhancing tumour, and regions are painted from the outside
             in.
         window_hu: Of the intensities, where the recipe takes them from the training data.
+        recipe: Whose grid and intensities it takes, where that is not the task's own name.
     """
 
     channels: tuple[str, ...]
@@ -39,6 +40,7 @@ class Task:
     regions: tuple[Region, ...] = ()
     outputs: tuple[int, ...] | None = None
     window_hu: tuple[float, float] | None = None
+    recipe: str | None = None
 
 
 def _labels(names: tuple[str, ...]) -> tuple[Label, ...]:
@@ -60,5 +62,18 @@ TASKS = {
             Region(name="enhancing tumour", members=(3,), paint=3),
         ),
         outputs=(1, 0, 2),
+    ),
+    # MONAI's tutorial takes label 2 of the decathlon for the enhancing tumour; by the decathlon's
+    # dataset.json it is the non-enhancing one, and 3 enhances.
+    "msd-brain-tumour-monai": Task(
+        ("FLAIR", "T1w", "T1gd", "T2w"),
+        _labels(_TUMOUR),
+        (
+            Region(name="whole tumour", members=(1, 2, 3), paint=1),
+            Region(name="tumour core", members=(2, 3), paint=3),
+            Region(name="non-enhancing tumour", members=(2,), paint=2),
+        ),
+        outputs=(1, 0, 2),
+        recipe="msd-brain-tumour",
     ),
 }

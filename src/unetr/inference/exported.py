@@ -29,19 +29,35 @@ def load_any(path: str | Path, device: str = "cpu") -> Model | Exported:
     Raises:
         InputError: as `load_model`; an exported file without a plan in it.
     """
+    path = any_model_file(path)
+    return load_exported(path) if path.suffix in (".onnx", ".xml") else load_model(path, device)
+
+
+def any_model_file(path: str | Path) -> Path:
+    """As `model_file`, also of a folder that holds an exported model.
+
+    Raises:
+        InputError: a folder without a model, or with one in two formats.
+    """
     path = Path(path)
-    if path.is_dir() and not (path / "model.safetensors").exists():
-        found = [path / name for name in ("model.onnx", "model.xml") if (path / name).exists()]
-        if len(found) > 1:
-            raise InputError(
-                f"{path}: holds both model.onnx and model.xml; name the one to use, such as "
-                f"{found[0]}"
-            )
-        if not found and not model_file(path).exists():
-            raise InputError(f"{path}: a folder without model.safetensors, model.onnx or model.xml")
-        path = found[0] if found else model_file(path)
-    if path.suffix not in (".onnx", ".xml"):
-        return load_model(path, device)
+    if not path.is_dir() or (path / "model.safetensors").exists():
+        return model_file(path)
+    found = [path / name for name in ("model.onnx", "model.xml") if (path / name).exists()]
+    if len(found) > 1:
+        raise InputError(
+            f"{path}: holds both model.onnx and model.xml; name the one to use, such as {found[0]}"
+        )
+    if not found and not model_file(path).exists():
+        raise InputError(f"{path}: a folder without model.safetensors, model.onnx or model.xml")
+    return found[0] if found else model_file(path)
+
+
+def load_exported(path: Path) -> Exported:
+    """An exported file with its header; weights are left to what computes them.
+
+    Raises:
+        InputError: not readable, or without a plan in it.
+    """
     if not path.is_file():
         raise InputError(f"{path}: cannot be read (no such file)")
     text = _onnx_header(path) if path.suffix == ".onnx" else _openvino_header(path)

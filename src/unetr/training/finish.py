@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from unetr.checkpoint.model import load_model, save_model
+from unetr.checkpoint.words import CHOSEN_BY_VALIDATION
 from unetr.data.cases import Case, Dataset
 from unetr.data.plan import Postprocessing
 from unetr.evaluation.matching import Pair, Pairs
@@ -49,7 +50,7 @@ def finish(run: Path, manifest: Manifest, validator: Validator, watcher: Watcher
     write_evaluation(run / "validation", evaluation, {"postprocessing": gains})
     scores = _scores(dataset, evaluation)
     if rules != best.plan.postprocessing:
-        told = {"postprocessing": "by what it changes on the validation cases"}
+        told = {"postprocessing": CHOSEN_BY_VALIDATION}
         changes = {"postprocessing": rules, "reasons": best.plan.reasons | told}
         best.plan = best.plan.model_copy(update=changes)
     best.provenance |= {

@@ -123,9 +123,10 @@ def clear(run: Path) -> None:
 
 
 def _held(run: Path) -> set[str]:
-    """What lies in the folder, but for what killed writers left half written."""
+    """What lies in the folder, but for what is hidden: killed writers leave it half written, file
+    managers such as .DS_Store."""
     names = {path.name for path in run.iterdir()} if run.exists() else set()
-    return {name for name in names if not name.startswith(_PART)}
+    return {name for name in names if not name.startswith(".")}
 
 
 def clear_parts(run: Path) -> None:
