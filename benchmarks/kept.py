@@ -95,10 +95,11 @@ def table(
 def summary(scores: Sequence[Scores]) -> str:
     """Cells: cases, Dice with its interval, HD95, undefined ones, and the means by structure."""
     (dice, names), (hd95, _) = table(scores, "dice"), table(scores, "hd95_mm")
-    low, high = bootstrap_interval(dice) or (np.nan, np.nan)
+    found = bootstrap_interval(dice)
+    interval = f" [{found[0]:.4f}, {found[1]:.4f}]" if found else ""
     means = zip(names, np.nanmean(dice, axis=0), np.nanmean(hd95, axis=0), strict=True)
     parts = ", ".join(f"{name} {mean:.3f} ({mm:.2f})" for name, mean, mm in means)
-    return (f"{len(dice)} | {np.nanmean(dice):.4f} [{low:.4f}, {high:.4f}] "
+    return (f"{len(dice)} | {np.nanmean(dice):.4f}{interval} "
             f"| {np.nanmean(hd95):.2f} | {np.isnan(hd95).sum()} | {parts}")  # fmt: skip
 
 

@@ -216,6 +216,14 @@ def test_a_number_of_four_digits_is_no_channel_where_a_label_has_it(tmp_path: Pa
     ]
 
 
+def test_two_files_with_one_label_are_no_channels(tmp_path: Path) -> None:
+    for name in ("p1_img", "p1_mask"):
+        save(tmp_path / "images" / f"{name}.nii.gz", 1)
+    save(tmp_path / "labels" / "p1_seg.nii.gz", labelled(4))
+    with pytest.raises(InputError, match=r"p1_mask.*its label would be p1_seg, .* of p1_img, too"):
+        open_dataset(tmp_path)
+
+
 def test_a_file_of_several_channels(tmp_path: Path) -> None:
     save(tmp_path / "images" / "a.nii.gz", np.ones((*SHAPE, 3), np.float32))
     save(tmp_path / "labels" / "a.nii.gz", labelled(1))
@@ -252,6 +260,11 @@ def test_of_two_scans_of_one_name_none_is_left_out_without_a_word(tmp_path: Path
     save(root / "imagesTs" / "t.nii", 9)
     with pytest.raises(InputError, match=r"t\.nii\.gz: t\.nii has the same name; remove or"):
         find_images(root)
+    for root, name in ((nnunet(tmp_path / "nnunet"), "imagesTs"), (plain(tmp_path / "p"), "test")):
+        save(root / name / "t_0000.nii", 9)
+        save(root / name / "t_0000.nii.gz", 9)
+        (told,) = (str(defect) for defect in open_dataset(root).defects)
+        assert told.endswith("t_0000.nii.gz: name: t_0000.nii has the same; remove or rename one")
     for suffix in (".nii", ".nii.gz"):
         save(tmp_path / f"a_0000{suffix}", 1)
     save(tmp_path / "a_0001.nii", 1)

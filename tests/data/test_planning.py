@@ -144,7 +144,9 @@ def test_ct_is_clipped_and_standardised_with_the_data_sets_numbers() -> None:
 
 def test_ct_whose_labels_hold_one_value_is_normalised_by_the_scan() -> None:
     ct = channel(name="CT", modality="CT", percentile_00_5=3071.0, percentile_99_5=3071.0, std=12.0)
-    assert planned(prints(channels=(ct,))).normalisation == (Normalisation(kind="zscore"),)
+    plan = planned(prints(channels=(ct,)))
+    assert plan.normalisation == (Normalisation(kind="zscore"),)
+    assert plan.reasons["normalisation"].startswith("CT (by the channel's name), but what is")
 
 
 @pytest.mark.parametrize(("zeros", "over"), [(0.6, "nonzero"), (0.17, "all")])

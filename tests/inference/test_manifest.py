@@ -37,8 +37,14 @@ def test_a_model_trained_further_is_another_one(tmp_path, scans, octants, predic
     jobs, path = plan_jobs([scans], tmp_path, 1), manifest_path(tmp_path, None)
     write_manifest(path, predictor, list(predict_cases(predictor, jobs[:1])))
     assert made_by_others(path, jobs, [octants]) == ""
-    told = made_by_others(path, jobs, [replace(octants, provenance={"step": 20})])
+    further = replace(octants, provenance={"step": 20})
+    told = made_by_others(path, jobs, [further])
     assert told.startswith(f"case0: already there, made by what {Path('model').resolve()} was")
+    # Where a record does not say what the file held, its name decides.
+    content = json.loads(path.read_text())
+    content["cases"]["case0"]["models"] = [{"file": "model", "network": "unetr"}]
+    path.write_text(json.dumps(content))
+    assert made_by_others(path, jobs, [further]) == ""
 
 
 def test_labels_of_a_case_that_failed_stay_those_of_who_made_them(tmp_path, scans, octants):

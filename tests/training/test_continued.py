@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from unetr.checkpoint import load_model, save_model
 from unetr.errors import InputError
 from unetr.training.crossvalidation import write_cross_validation
 from unetr.training.errors import Stopped
-from unetr.training.folder import read_manifest
+from unetr.training.folder import read_manifest, write_manifest
 from unetr.training.history import read_history
 from unetr.training.progress import Silence
 from unetr.training.run import _begin, run_training
@@ -54,25 +55,49 @@ def test_a_finished_run_takes_more_steps_and_nothing_else(order):
         run(replace(again, init=Path("hippocampus")))
 
 
+def test_the_model_that_a_run_began_with_is_known_by_what_it_holds(order, finished, tmp_path):
+    """Not by its path, which batch systems change; and not where it was trained further."""
+    folder, _ = finished
+    first = replace(order, init=folder, settings=FAST[-3:], max_steps=1)
+    run(first)
+    staged = tmp_path / "scratch" / "model.safetensors"
+    staged.parent.mkdir()
+    staged.write_bytes((folder / "model.safetensors").read_bytes())
+    run(replace(first, resume=True, init=staged, max_steps=2))
+    model = load_model(staged)
+    model.provenance["step"] = 99
+    save_model(staged, model)
+    with pytest.raises(InputError, match=r"--init .*: the run began with .*finished0/run, as it"):
+        run(replace(first, resume=True, init=staged, max_steps=3))
+
+
 def test_a_recipe_file_that_was_changed_is_not_passed_over(order, tmp_path):
     own = tmp_path / "own.toml"
     own.write_text("name = 'own'\n[loss]\nce_weight = 0.5\n")
     first = replace(order, recipe=str(own), max_steps=1)
     run(first)
     run(replace(first, resume=True, max_steps=2))
+    own.write_text("name = 'own'\n# a remark\n[loss]\nce_weight = 0.5\n[training]\nlog_steps = 9\n")
+    run(replace(first, resume=True, max_steps=3))
     own.write_text("name = 'own'\n[loss]\nce_weight = 2.0\n")
-    with pytest.raises(InputError, match=r"own.toml: was changed since the run began.*leave it"):
-        run(replace(first, resume=True, max_steps=3))
-    run(replace(first, resume=True, recipe=None, max_steps=3))
-    assert load_state(order.run).step == 3
+    with pytest.raises(InputError, match=r"own.toml: was changed since the run began.*restore"):
+        run(replace(first, resume=True, max_steps=4))
+    # Its own recipe, which it has written over, is no other one.
+    again = replace(first, recipe=str(order.run / "recipe.toml"), overwrite=True, max_steps=1)
+    run(again)
+    run(replace(again, overwrite=False, resume=True, max_steps=2))
+    assert load_state(order.run).step == 2
 
 
 def test_a_run_is_not_resumed_on_what_cannot_compute_as_it_did(order):
     run(order)
-    text = (order.run / "manifest.json").read_text()
-    (order.run / "manifest.json").write_text(text.replace('"fp32"', '"fp16"'))
-    with pytest.raises(InputError, match=r"precision fp16 needs a GPU; resume the run on cpu"):
-        run(replace(order, resume=True, max_steps=6))
+    manifest = read_manifest(order.run)
+    for device, cure in (("cuda:1", "resume the run on cuda:1"), ("cpu", "start another run")):
+        elsewhere = manifest.model_copy(update={"precision": "fp16", "device": device})
+        write_manifest(order.run, elsewhere)
+        with pytest.raises(InputError, match=f"precision fp16 needs a GPU; {cure}"):
+            run(replace(order, resume=True, max_steps=6))
+        assert read_manifest(order.run) == elsewhere  # still finished, with its scores
 
 
 def test_folds_of_other_data_are_not_summed_up(order, tmp_path):
@@ -93,6 +118,22 @@ def test_folds_of_other_data_are_not_summed_up(order, tmp_path):
     with pytest.raises(InputError, match=r"fold_1: the data set is not what it was for fold 0"):
         run(replace(folds, resume=True), folds=True)
     assert not (order.run / "fold_1" / "model.safetensors").exists()
+
+
+def test_folds_of_other_recipes_are_not_summed_up(order, tmp_path):
+    folds = replace(order, dataset=write_phantoms(tmp_path / "three", cases=3), max_steps=1)
+    run(folds, folds=True)
+    second = read_manifest(order.run / "fold_1")
+    for other, told in (
+        (
+            {"recipe_digest": "other"},
+            "fold_1: goes by another recipe or other settings",
+        ),
+        ({"init": "pre", "init_header": "a"}, "fold_1: begins with pre, but fold 0 began with new"),
+    ):
+        write_manifest(order.run / "fold_1", second.model_copy(update=other))
+        with pytest.raises(InputError, match=told):
+            write_cross_validation(order.run, 3)
 
 
 def test_the_same_command_resumes_also_what_it_left_to_the_machine(order):

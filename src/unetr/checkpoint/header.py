@@ -4,6 +4,7 @@ A model file is a safetensors file: eight bytes with the length of a JSON header
 weights. Our part of the header is one string under the key `unetr`, itself JSON.
 """
 
+import hashlib
 import json
 import struct
 from pathlib import Path
@@ -50,6 +51,11 @@ class Header(BaseModel):
     def to_json(self) -> str:
         """The string stored under METADATA_KEY."""
         return self.model_dump_json()
+
+    @property
+    def digest(self) -> str:
+        """Tells trainings apart: a model that was trained further has another one."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
 
 
 def parse_header(text: str, source: str) -> Header:

@@ -100,12 +100,12 @@ def group_channels(files: list[Path]) -> dict[str, tuple[Path, ...]]:
     Raises:
         InputError: two files have the same name, such as `a.nii` and `a.nii.gz`.
     """
+    for path, first in twins(files):
+        raise InputError(f"{path}: {first.name} has the same name; remove or rename one")
     grouped: dict[str, dict[int | None, Path]] = {}
     for path in files:
         name, channel = split_channel(stem(path))
-        first = grouped.setdefault(name, {}).setdefault(channel, path)
-        if first != path:
-            raise InputError(f"{path}: {first.name} has the same name; remove or rename one")
+        grouped.setdefault(name, {})[channel] = path
     scans: dict[str, tuple[Path, ...]] = {}
     for name, channels in grouped.items():
         ordered = [channels[k] for k in range(len(channels)) if k in channels]
@@ -114,3 +114,21 @@ def group_channels(files: list[Path]) -> dict[str, tuple[Path, ...]]:
         else:
             scans.update({stem(path): (path,) for path in channels.values()})
     return dict(sorted(scans.items()))
+
+
+def twins(files: list[Path]) -> list[tuple[Path, Path]]:
+    """Files named as one before them but for the suffix, such as `a.nii.gz` beside `a.nii`, each
+    with that one."""
+    first: dict[str, Path] = {}
+    found = ((path, first.setdefault(stem(path), path)) for path in files)
+    return [(path, other) for path, other in found if path != other]
+
+
+def scans_to_predict(folder: Path) -> tuple[tuple[Case, ...], tuple[Defect, ...]]:
+    """The scans of a data set that are there to be predicted, and which were left out."""
+    files, same = image_files(folder), dict(twins(image_files(folder)))
+    scans = group_channels([path for path in files if path not in same])
+    return tuple(Case(name, images) for name, images in scans.items()), tuple(
+        Defect(path, "name", f"{other.name} has the same", "remove or rename one")
+        for path, other in same.items()
+    )

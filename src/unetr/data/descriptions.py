@@ -14,6 +14,7 @@ from unetr.data.cases import (
     image_files,
     split_channel,
     stem,
+    scans_to_predict,
 )
 from unetr.data.names import Names, label_table, one_line
 from unetr.errors import InputError
@@ -204,7 +205,7 @@ def _open_nnunet(description: Path, document: dict[str, Any], names: Names | Non
         cases = _mapped(description, document["dataset"])
     else:
         cases, defects = _in_folders(root, ending, len(channels))
-    tests = image_files(root / "imagesTs")
+    tests, left_out = scans_to_predict(root / "imagesTs")
     return Dataset(
         root=root,
         layout="nnunet",
@@ -212,8 +213,8 @@ def _open_nnunet(description: Path, document: dict[str, Any], names: Names | Non
         labels=labels,
         regions=regions,
         cases=cases,
-        test=tuple(Case(name, images) for name, images in group_channels(tests).items()),
-        defects=(*defects, *_count_defects(description, document, len(cases))),
+        test=tests,
+        defects=(*defects, *left_out, *_count_defects(description, document, len(cases))),
         licence=_licence(document),
     )
 

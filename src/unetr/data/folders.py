@@ -12,6 +12,8 @@ from unetr.data.cases import (
     image_files,
     split_channel,
     stem,
+    scans_to_predict,
+    twins,
 )
 from unetr.data.names import Names, scan_labels
 from unetr.errors import InputError
@@ -60,7 +62,8 @@ def open_folders(root: Path, names: Names | None) -> Dataset:
         Case(name, _every_channel(files, count), labels[name])
         for name, files in sorted(pairs.items())
     )
-    tests = find_folder(root, TEST_FOLDERS)
+    folder = find_folder(root, TEST_FOLDERS)
+    tests, left_out = scans_to_predict(folder) if folder else ((), ())
     return Dataset(
         root=root,
         layout="folders",
@@ -68,8 +71,8 @@ def open_folders(root: Path, names: Names | None) -> Dataset:
         labels=names.labels if names else scan_labels([labels[case.name] for case in cases]),
         regions=names.regions if names else (),
         cases=cases,
-        test=unlabelled(tests) if tests else (),
-        defects=tuple(defects),
+        test=tests,
+        defects=(*defects, *left_out),
     )
 
 
@@ -93,13 +96,9 @@ def named_images(folder: Path) -> dict[str, Path]:
     files = image_files(folder)
     if not files:
         raise InputError(f"{folder}: no image in it; {cure_for(folder)}")
-    named = {stem(path): path for path in files}
-    for path in files:
-        if named[stem(path)] != path:
-            raise InputError(
-                f"{path}: {named[stem(path)].name} has the same name; remove or rename one"
-            )
-    return named
+    for path, first in twins(files):
+        raise InputError(f"{path}: {first.name} has the same name; remove or rename one")
+    return {stem(path): path for path in files}
 
 
 def _match(
@@ -107,14 +106,20 @@ def _match(
 ) -> tuple[dict[str, tuple[Path, ...]], list[Defect]]:
     """Files per label name: the same name, else name_0000..., else the same but for the kind."""
     scans: dict[str, tuple[Path, ...]] = {}
+    owners: dict[str, str] = {}
     bases = {name: name if name in labels else split_channel(name)[0] for name in images}
     if not set(bases.values()) & set(labels):
         keys = {bare_name(name): name for name in labels}
-        bases = {
+        for name, base in bases.items():
             # `img_0001` is of `label_0001`, and not channel 1 of `img`.
-            name: keys.get(bare_name(name)) or keys.get(bare_name(base), base)
-            for name, base in bases.items()
-        }
+            base = name if bare_name(name) in keys else base
+            bases[name] = keys.get(bare_name(base), base)
+            first = owners.setdefault(bases[name], base)
+            if first != base:
+                raise InputError(
+                    f"{images[name]}: its label would be {bases[name]}, which is that of {first}, "
+                    "too; remove or rename one"
+                )
     for name, path in images.items():
         scans[bases[name]] = (*scans.get(bases[name], ()), path)
     defects = [

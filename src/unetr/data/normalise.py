@@ -39,7 +39,8 @@ def normalise_(x: Float32[Tensor, "x y z"], how: Normalisation) -> None:
 
 def _zscore_(x: Tensor, nonzero: bool) -> None:
     """In parts: masks and float64 copies of all of a large scan would not fit beside it."""
-    parts = x.split(max(1, _PART_VOXELS // x[0].numel()))
+    planes = max(1, _PART_VOXELS // x[0].numel())
+    parts = [x[start : start + planes] for start in range(0, len(x), planes)]
 
     def counted() -> Iterator[Tensor]:
         return (part[part != 0] if nonzero else part for part in parts)

@@ -149,7 +149,10 @@ def _normalisation_reason(channel: ChannelStatistics, chosen: Normalisation) -> 
             f"percentiles [{chosen.low:.0f}, {chosen.high:.0f}], then standardised with its mean "
             f"{chosen.mean:.1f} and deviation {chosen.std:.1f}"
         )
-    reason = f"MR ({channel.modality_reason}); each scan by its own mean and deviation"
+    known = f"{channel.modality} ({channel.modality_reason})"
+    if channel.modality == "CT":
+        known += ", but what is labelled has one value alone"
+    reason = f"{known}; each scan by its own mean and deviation"
     if chosen.over == "nonzero":
         reason += f" over the voxels that are not 0 ({channel.zero_fraction:.0%} are)"
     return reason

@@ -1,6 +1,5 @@
 """The record of a prediction run, beside its outputs: what computed them, and how."""
 
-import hashlib
 import importlib.metadata
 import json
 import platform
@@ -70,7 +69,7 @@ def made_by_others(path: Path, jobs: Iterable[Job], models: Sequence[Model | Exp
     others: dict[str, list[str]] = {}
     for job in jobs:
         entry = cases.get(job.case.name)
-        if entry and job.output.exists() and entry["models"] != now:
+        if entry and job.output.exists() and not _same(entry["models"], now):
             others[job.case.name] = _model_files(entry)
     if not others:
         return ""
@@ -78,7 +77,7 @@ def made_by_others(path: Path, jobs: Iterable[Job], models: Sequence[Model | Exp
     many = f" and {len(others) - 1} more" if len(others) > 1 else ""
     there, here = others[first], [one["file"] for one in now]
     maker = f"{', '.join(there)}, not by {', '.join(here)}"
-    if there == here:
+    if [str(Path(one).resolve()) for one in there] == here:
         maker = f"what {', '.join(here)} was before"
     return (
         f"{first}{many}: already there, made by {maker}; --overwrite predicts anew, another -o "
@@ -130,8 +129,17 @@ def _identity(model: Model | Exported | Engine) -> dict[str, str]:
     return {
         "file": str(Path(model.source).resolve()),
         "network": header.network.name,
-        "header": hashlib.sha256(header.to_json().encode()).hexdigest()[:16],
+        "header": header.digest,
     }
+
+
+def _same(made_by: list[dict[str, str]], now: list[dict[str, str]]) -> bool:
+    """Whether they are the same models; what a record does not say of them counts as the same."""
+    return len(made_by) == len(now) and all(
+        str(Path(one["file"]).resolve()) == other["file"]
+        and one.get("header", other["header"]) == other["header"]
+        for one, other in zip(made_by, now, strict=True)
+    )
 
 
 def _versions() -> dict[str, str]:

@@ -3,14 +3,16 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from unetr.errors import InputError
-from unetr.training.folder import read_manifest, read_recipe
-from unetr.training.order import Order, Prepared, ended, open_for_training
-from unetr.training.recipe_toml import file_digest, load_recipe
+import torch
 
-# Of what a recipe says, this is as it was when the run began, but for what may change.
-_FIXED = ("data", "network", "sampling", "augmentation", "loss", "training")
-_MAY_CHANGE = ("max_steps", "max_minutes", "log_steps", "save_steps", "save_minutes")
+from unetr.checkpoint.header import read_header
+from unetr.checkpoint.networks import build_network
+from unetr.errors import InputError
+from unetr.training.fixed import SECTIONS, fixed_digest, is_fixed
+from unetr.training.folder import Manifest, read_manifest, read_recipe
+from unetr.training.order import Order, Prepared, ended, open_for_training
+from unetr.training.precision import check_precision
+from unetr.training.recipe_toml import load_recipe, recipe_names
 
 
 def continued(order: Order) -> Prepared:
@@ -26,28 +28,19 @@ def continued(order: Order) -> Prepared:
     settings = [
         f"{key}={value}"
         for key, value in given.items()
-        if began.get(key) != value or not _is_fixed(key)
+        if began.get(key) != value or not is_fixed(key)
     ]
     recipe = ended(read_recipe(order.run, settings), order)
     named = [f"name={given['name']}"] if "name" in given else []
     if order.recipe and load_recipe(order.recipe, named).name != before.name:
         raise InputError(f"--recipe {order.recipe}: the run goes by {before.name}; leave it out")
-    if order.recipe and manifest.recipe_file not in ("", file_digest(order.recipe)):
-        raise InputError(
-            f"--recipe {order.recipe}: was changed since the run began, which goes on by what it "
-            "was then; leave it out, or start another run"
-        )
-    if order.init is not None and not _same_file(order.init, manifest.init):
-        raise InputError(
-            f"--init {order.init}: the run began with {manifest.init or 'new weights'}; leave it "
-            "out, or start another run"
-        )
+    _check_origin(order, manifest)
     if order.fold is not None and order.fold != (manifest.fold or 0):
         raise InputError(f"--fold {order.fold}: the run is of fold {manifest.fold or 0}")
-    for section in _FIXED:
+    for section in SECTIONS:
         then, now_ = (getattr(each, section).model_dump() for each in (before, recipe))
         for key, value in now_.items():
-            if _is_fixed(f"{section}.{key}") and then[key] != value:
+            if is_fixed(f"{section}.{key}") and then[key] != value:
                 raise InputError(
                     f"--set {section}.{key}: the run has {then[key]}, which cannot be changed on "
                     "the way; leave it out or start another run"
@@ -62,17 +55,39 @@ def continued(order: Order) -> Prepared:
     return Prepared(manifest, recipe, extended=recipe.training != before.training)
 
 
-def _same_file(given: Path, begun: str | None) -> bool:
-    return begun is not None and given.resolve() == Path(begun).resolve()
+def check_device(manifest: Manifest, device: torch.device) -> None:
+    """Whether what began on one device can go on upon another.
+
+    Raises:
+        InputError: that one cannot train in the run's precision.
+    """
+    elsewhere = manifest.device.partition(":")[0] != device.type
+    cure = f"resume the run on {manifest.device}" if elsewhere else "start another run"
+    network = build_network(manifest.network, manifest.config)
+    check_precision(manifest.precision, network, manifest.plan, device, cure)
+
+
+def _check_origin(order: Order, manifest: Manifest) -> None:
+    """Raises InputError for another recipe file or initial model than the run began with."""
+    if order.recipe and order.recipe not in recipe_names():
+        own = Path(order.recipe).resolve() == (order.run / "recipe.toml").resolve()
+        given = fixed_digest(load_recipe(order.recipe, manifest.settings))
+        if not own and manifest.recipe_digest not in (None, given):
+            raise InputError(
+                f"--recipe {order.recipe}: was changed since the run began, which goes on by what "
+                "it was then; restore it, or start another run"
+            )
+    if order.init is None:
+        return
+    begun = manifest.init or "new weights"
+    if manifest.init is None or manifest.init_header not in (None, read_header(order.init).digest):
+        raise InputError(
+            f"--init {order.init}: the run began with {begun}, as it was then; leave --init out, "
+            "or start another run"
+        )
 
 
 def _values(settings: Sequence[str]) -> dict[str, str]:
     """By field; of those given more than once the last one counts."""
     pairs = (setting.partition("=") for setting in settings)
     return {key.strip(): value.strip() for key, _, value in pairs}
-
-
-def _is_fixed(key: str) -> bool:
-    """Whether the field may not change when a run is continued."""
-    section, _, field = key.partition(".")
-    return section in _FIXED and field not in _MAY_CHANGE

@@ -60,17 +60,31 @@ def check_together(run: Path, manifest: Manifest, first: Manifest) -> None:
     """Refuses folds of which one summary would say something that is not so.
 
     Raises:
-        InputError: `run` was trained on other data than fold 0, or from other weights.
+        InputError: `run` is not trained as fold 0 was: on other data, from other weights, or by
+            another recipe.
     """
-    anew = "train all folds anew with --overwrite"
+    anew = "or train all folds anew with --overwrite"
     if manifest.fingerprint != first.fingerprint:
         raise InputError(
             f"{run}: the data set is not what it was for fold 0, so that some cases would be "
-            f"scored twice or never; {anew}"
+            f"scored twice or never; restore it, {anew}"
         )
-    if manifest.init != first.init:
+    if _differ(manifest.init_header, first.init_header) or bool(manifest.init) != bool(first.init):
         ways = [each.init or "new weights" for each in (manifest, first)]
-        raise InputError(f"{run}: begins with {ways[0]}, but fold 0 with {ways[1]}; {anew}")
+        raise InputError(
+            f"{run}: begins with {ways[0]}, but fold 0 began with {ways[1]}, as it was then; give "
+            f"the same --init, {anew}"
+        )
+    if _differ(manifest.recipe_digest, first.recipe_digest):
+        raise InputError(
+            f"{run}: goes by another recipe or other settings than fold 0; give the same --recipe "
+            f"and --set, {anew}"
+        )
+
+
+def _differ(one: str | None, other: str | None) -> bool:
+    """Where both are known."""
+    return one is not None and other is not None and one != other
 
 
 def _over(scores: list[dict[str, Any]], label: str) -> float | None:

@@ -43,7 +43,8 @@ class Manifest(BaseModel):
         settings: As `--set` and the options that stand for some gave them when it began.
         fingerprint: Names the content of all labelled images, of whatever fold.
         init: The model whose weights it began with.
-        recipe_file: Names the content of the recipe, where that was a file of the user's.
+        init_header: Names the content of that model; None where it is not recorded.
+        recipe_digest: Names what may not change of the recipe; None where it is not recorded.
         licence: Of the data set, where it states one.
         notes: What a reader of the scores must know.
     """
@@ -67,7 +68,8 @@ class Manifest(BaseModel):
     threads: int
     fingerprint: str
     init: str | None
-    recipe_file: str = ""
+    init_header: str | None = None
+    recipe_digest: str | None = None
     notes: list[str]
     versions: dict[str, str]
     started: str

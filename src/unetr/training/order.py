@@ -17,6 +17,7 @@ from unetr.errors import InputError
 from unetr.files import check_writable
 from unetr.machine import GB, available_gb
 from unetr.training.crossvalidation import check_together
+from unetr.training.fixed import fixed_digest
 from unetr.training.folder import Manifest, command, now, read_manifest, versions
 from unetr.training.folds import split_cases
 from unetr.training.history import check_tensorboard
@@ -26,7 +27,7 @@ from unetr.training.precision import choose_precision
 from unetr.training.progress import Watcher
 from unetr.training.ready import prepare
 from unetr.training.recipe import Recipe
-from unetr.training.recipe_toml import file_digest, load_recipe
+from unetr.training.recipe_toml import load_recipe
 from unetr.training.sizes import batch_size, learning_rate, network_config
 
 _MEMORY_SHARE = 0.6
@@ -192,7 +193,8 @@ def decide(order: Order, device: torch.device, world: int, watcher: Watcher) -> 
         threads=torch.get_num_threads(),
         fingerprint=found.digest,
         init=str(order.init) if order.init else None,
-        recipe_file=file_digest(order.recipe) if order.recipe else "",
+        init_header=model.header.digest if model is not None else None,
+        recipe_digest=fixed_digest(recipe),
         notes=[split.note] * bool(split.note),
         versions=versions(),
         started=now(),

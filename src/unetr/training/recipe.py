@@ -183,12 +183,12 @@ class Training(_Section):
     """
 
     optimizer: Literal["adamw"] = Field(default="adamw", description="The only one.")
-    lr: bounds.Positive | None = None
+    lr: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     weight_decay: bounds.NotNegative = Field(default=0.01, description="Of AdamW.")
     batch: int | None = Field(default=None, ge=1)
     accumulate: int = Field(default=1, ge=1)
     max_steps: int | None = Field(default=None, ge=1)
-    max_minutes: bounds.Positive | None = None
+    max_minutes: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     schedule: Literal["cosine", "constant"] = "cosine"
     warmup: float = Field(default=0.0, ge=0, lt=1)
     clip_norm: bounds.NotNegative = 0.0

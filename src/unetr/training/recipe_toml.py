@@ -1,7 +1,6 @@
 """Recipes as TOML files: read, with single fields overruled, and written."""
 
 import difflib
-import hashlib
 import tomllib
 from collections.abc import Sequence
 from importlib import resources
@@ -42,16 +41,6 @@ def load_recipe(name: str | Path, settings: Sequence[str] = ()) -> Recipe:
         if error.errors()[0]["type"] == "extra_forbidden":
             raise InputError(f"recipe {name}: {_unknown(key)}") from None
         raise InputError(f"recipe {name}: {key}: {reason}; correct its value") from None
-
-
-def file_digest(name: str | Path) -> str:
-    """Of a recipe's file; empty for those of the package."""
-    if str(name) in recipe_names():
-        return ""
-    try:
-        return hashlib.blake2b(Path(name).read_bytes(), digest_size=12).hexdigest()
-    except OSError as error:
-        raise InputError(f"{name}: cannot be read ({error.strerror or error})") from None
 
 
 def _read(name: str | Path) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from unetr.files import check_writable
 from unetr.inference.device import find_device
 from unetr.inference.ranks import processes_here
 from unetr.training.batches import workers_for
-from unetr.training.continued import continued
+from unetr.training.continued import check_device, continued
 from unetr.training.crossvalidation import FILE, fold_runs, write_cross_validation
 from unetr.training.distributed import Processes, joined
 from unetr.training.errors import Stopped
@@ -43,7 +43,6 @@ from unetr.training.order import (
     initial_network,
     open_for_training,
 )
-from unetr.training.precision import check_precision
 from unetr.training.progress import Silence, Stoppable, Watcher
 from unetr.training.sampling import TrainingCase
 from unetr.training.schedule import Clock
@@ -148,9 +147,6 @@ def run_fold(
 
     resumed = state_path(order.run).exists()
     network = initial_network(manifest, recipe.training.seed, resumed).to(device)
-    if resumed:  # perhaps on another device
-        cure = f"resume the run on {manifest.device}, where it began"
-        check_precision(manifest.precision, network, manifest.plan, device, cure)
     model = Model(
         network,
         manifest.plan,
@@ -247,6 +243,7 @@ def _begin(
             return None
         # The batch was chosen for the number of processes that the run began with.
         batch_size(prepared.recipe.training.batch, world)
+        check_device(prepared.manifest, device)
         if prepared.extended:
             # Stopped on the way to its new end, it is no finished run with these scores.
             begun: dict[str, Any] = {"status": "started", "finished": None, "scores": {}}

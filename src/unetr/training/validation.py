@@ -60,18 +60,10 @@ class Validator:
         scores: dict[str, Scores] = {}
 
         def score_own() -> None:
-            later: list[Case] = []
-            for done, (case, volume, reference) in enumerate(read_ahead(self.dataset, own), 1):
-                try:
-                    scores[case.name] = self._score(case, volume, reference, folder)
-                except TooLittleMemoryError:
-                    later.append(case)
+            for name, found in self._scored(own, folder):
+                scores[name] = found
                 if self._on_case is not None:
-                    self._on_case(done, len(own))
-            # Without the next scan in memory, and perhaps without what another program took.
-            for case in later:
-                ((_, volume, reference),) = read_ahead(self.dataset, [case])
-                scores[case.name] = self._score(case, volume, reference, folder)
+                    self._on_case(len(scores), len(own))
 
         self.processes.each(score_own)
         gathered: dict[str, Scores] = {}
@@ -83,6 +75,19 @@ class Validator:
             time.monotonic() - began,
         )
 
+    def _scored(self, cases: Sequence[Case], folder: Path) -> Iterator[tuple[str, Scores]]:
+        """By name; those that memory is too short for at the end, each alone."""
+        later: list[Case] = []
+        for case, volume, reference in read_ahead(self.dataset, cases):
+            try:
+                yield case.name, self._score(case, volume, reference, folder)
+            except TooLittleMemoryError:
+                later.append(case)
+        # Without the next scan in memory, and perhaps without what another program took.
+        for case in later:
+            ((_, volume, reference),) = read_ahead(self.dataset, [case])
+            yield case.name, self._score(case, volume, reference, folder)
+
     def _score(self, case: Case, volume: Volume, reference: Volume, folder: Path) -> Scores:
         found = self.predictor(volume).labels
         names = {label.id: label.name for label in self.dataset.labels}
@@ -93,8 +98,8 @@ class Validator:
         """Predicts those cases whose segmentation is not in `folder`."""
         missing = [c for c in self.cases if not (folder / f"{c.name}.nii.gz").exists()]
         self.model.network.eval()
-        for case, volume, reference in read_ahead(self.dataset, missing):
-            self._score(case, volume, reference, folder)
+        for _ in self._scored(missing, folder):
+            pass
 
     def estimate_s(self) -> float:
         """Seconds of a whole validation, by predicting the case of median size."""
