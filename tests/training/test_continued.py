@@ -1,16 +1,13 @@
-"""Runs that are stopped, continued, extended or replaced, and folds that belong together."""
+"""Runs that are stopped, continued, extended or replaced."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
 from unetr.checkpoint import load_model, save_model
 from unetr.errors import InputError
-from unetr.training.crossvalidation import write_cross_validation
 from unetr.training.errors import Stopped
 from unetr.training.folder import read_manifest, write_manifest
 from unetr.training.history import read_history
@@ -19,7 +16,7 @@ from unetr.training.run import _begin, run_training
 from unetr.training.state import StopRequest, load_state
 
 from .heard import Heard, run
-from .phantoms import FAST, write_phantoms
+from .phantoms import FAST
 
 CPU = torch.device("cpu")
 
@@ -100,42 +97,6 @@ def test_a_run_is_not_resumed_on_what_cannot_compute_as_it_did(order):
         assert read_manifest(order.run) == elsewhere  # still finished, with its scores
 
 
-def test_folds_of_other_data_are_not_summed_up(order, tmp_path):
-    """What was added between two calls would be scored by no fold or by two."""
-    data = write_phantoms(tmp_path / "three", cases=3)
-    folds = replace(order, dataset=data, max_steps=1)
-    stop = StopRequest()
-
-    class StopInSecond(Heard):
-        def say(self, line):
-            self.stop.requested |= line.startswith("fold 1 of")
-
-    with pytest.raises(Stopped):
-        run_training(folds, StopInSecond(stop), stop, folds=True)
-    images = data / "imagesTr"
-    other = (images / "phantom1_0000.nii.gz").read_bytes()
-    (images / "phantom0_0000.nii.gz").write_bytes(other)
-    with pytest.raises(InputError, match=r"fold_1: the data set is not what it was for fold 0"):
-        run(replace(folds, resume=True), folds=True)
-    assert not (order.run / "fold_1" / "model.safetensors").exists()
-
-
-def test_folds_of_other_recipes_are_not_summed_up(order, tmp_path):
-    folds = replace(order, dataset=write_phantoms(tmp_path / "three", cases=3), max_steps=1)
-    run(folds, folds=True)
-    second = read_manifest(order.run / "fold_1")
-    for other, told in (
-        (
-            {"recipe_digest": "other"},
-            "fold_1: goes by another recipe or other settings",
-        ),
-        ({"init": "pre", "init_header": "a"}, "fold_1: begins with pre, but fold 0 began with new"),
-    ):
-        write_manifest(order.run / "fold_1", second.model_copy(update=other))
-        with pytest.raises(InputError, match=told):
-            write_cross_validation(order.run, 3)
-
-
 def test_the_same_command_resumes_also_what_it_left_to_the_machine(order):
     """`auto` and `plan` stand for something else in the recipe of the run."""
     open_ = ("training.precision=auto", "data.regions=auto", "augmentation.structure_p=plan")
@@ -214,22 +175,6 @@ def test_stopped_before_it_replaces_anything_a_run_leaves_what_was_there(order):
         run(replace(order, overwrite=True, resume=True))
 
 
-def test_folds_are_replaced_together(order, tmp_path):
-    """What is stopped half way is not to be summed up with folds of another time."""
-    folds = replace(order, dataset=write_phantoms(tmp_path / "three", cases=3), max_steps=1)
-    run(folds, folds=True)
-    second = order.run / "fold_1"
-    for needed in ({"init": second}, {"recipe": str(second / "recipe.toml")}):
-        with pytest.raises(InputError, match=r"fold_1.*: lies in the run to be replaced"):
-            run(replace(folds, overwrite=True, **needed), folds=True)
-    assert (second / "model.safetensors").exists()
-    (order.run / "fold_notes.txt").write_text("mine")
-    stop = StopRequest()
-    with pytest.raises(Stopped):
-        run_training(replace(folds, overwrite=True), Heard(stop, at=1), stop, folds=True)
-    assert sorted(path.name for path in order.run.iterdir()) == ["fold_0", "fold_notes.txt"]
-
-
 def test_a_resumed_run_keeps_the_names_that_it_began_with(order, tmp_path):
     (tmp_path / "labels.toml").write_text("[labels]\n7 = 'brick'\n20 = 'sphere'\n")
     run(replace(order, labels=tmp_path / "labels.toml"))
@@ -272,28 +217,3 @@ def test_a_run_goes_on_with_processes_that_can_share_its_batch(order):
     with pytest.raises(InputError, match=r"batch 2 cannot be shared among 3.*as many processes as"):
         _begin(again, CPU, 3, Silence())
     assert _begin(again, CPU, 2, Silence()) is not None
-
-
-@pytest.mark.slow
-def test_all_folds_in_turn_and_their_summary(order, tmp_path):
-    data = write_phantoms(tmp_path / "three", cases=3)
-    folds = replace(order, dataset=data, max_steps=1)
-    run(folds, folds=True)
-    summary = json.loads((order.run / "cross_validation.json").read_text())
-    assert len(summary["folds"]) == 3
-    assert sorted(summary["cases"]) == ["phantom0", "phantom1", "phantom2"]
-    assert summary["dice_of_cases"] == pytest.approx(np.mean(list(summary["cases"].values())))
-    again = run(folds, folds=True)
-    assert sum("already finished" in line for line in again) == 3
-    with pytest.raises(InputError, match=r"fold_0: finished with another end.*--resume trains it"):
-        run(replace(folds, max_steps=2), folds=True)
-    run(replace(folds, max_steps=2, resume=True), folds=True)
-    assert [load_state(order.run / f"fold_{fold}").step for fold in range(3)] == [2, 2, 2]
-    second = order.run / "fold_1" / "manifest.json"
-    text = second.read_text()
-    second.write_text(text.replace('"block"', '"brick"'))
-    with pytest.raises(InputError, match=r"fold_1: scored by .*brick.*train them with the same"):
-        write_cross_validation(order.run, 3)
-    second.unlink()
-    with pytest.raises(InputError, match=r"fold_1.*manifest.json: cannot be read"):
-        write_cross_validation(order.run, 3)

@@ -12,9 +12,9 @@ from unetr.data.cases import (
     channel_path,
     group_channels,
     image_files,
+    scans_to_predict,
     split_channel,
     stem,
-    scans_to_predict,
 )
 from unetr.data.names import Names, label_table, one_line
 from unetr.errors import InputError

@@ -10,9 +10,9 @@ from unetr.data.cases import (
     channel_path,
     group_channels,
     image_files,
+    scans_to_predict,
     split_channel,
     stem,
-    scans_to_predict,
     twins,
 )
 from unetr.data.names import Names, scan_labels

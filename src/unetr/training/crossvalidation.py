@@ -7,7 +7,9 @@ from typing import Any
 
 from unetr.errors import InputError
 from unetr.files import written_whole
-from unetr.training.folder import Manifest, read_manifest
+from unetr.training.fixed import fixed_digest
+from unetr.training.folder import Manifest, read_manifest, read_recipe
+from unetr.training.recipe import Recipe
 
 FILE = "cross_validation.json"
 
@@ -28,12 +30,12 @@ def write_cross_validation(run: Path, folds: int) -> float:
             for other labels or regions.
     """
     scores = []
-    first = read_manifest(run / "fold_0")
+    first = run / "fold_0"
     for fold in range(folds):
         manifest = read_manifest(run / f"fold_{fold}")
         if manifest.status != "finished":
             raise InputError(f"{run / f'fold_{fold}'}: not finished; continue it with --resume")
-        check_together(run / f"fold_{fold}", manifest, first)
+        check_together(run / f"fold_{fold}", manifest, read_recipe(run / f"fold_{fold}", []), first)
         scores.append(manifest.scores)
         if scores[0]["labels"].keys() != manifest.scores["labels"].keys():
             raise InputError(
@@ -56,14 +58,18 @@ def write_cross_validation(run: Path, folds: int) -> float:
     return dice
 
 
-def check_together(run: Path, manifest: Manifest, first: Manifest) -> None:
+def check_together(run: Path, manifest: Manifest, recipe: Recipe, fold_0: Path) -> None:
     """Refuses folds of which one summary would say something that is not so.
+
+    Args:
+        run: A fold's, of this manifest and this recipe with all its fields filled in.
+        fold_0: The run of the first fold.
 
     Raises:
         InputError: `run` is not trained as fold 0 was: on other data, from other weights, or by
             another recipe.
     """
-    anew = "or train all folds anew with --overwrite"
+    first, anew = read_manifest(fold_0), "or train all folds anew with --overwrite"
     if manifest.fingerprint != first.fingerprint:
         raise InputError(
             f"{run}: the data set is not what it was for fold 0, so that some cases would be "
@@ -75,7 +81,9 @@ def check_together(run: Path, manifest: Manifest, first: Manifest) -> None:
             f"{run}: begins with {ways[0]}, but fold 0 began with {ways[1]}, as it was then; give "
             f"the same --init, {anew}"
         )
-    if _differ(manifest.recipe_digest, first.recipe_digest):
+    # Folds on other machines are given the recipe that fold 0 came to.
+    same = fixed_digest(recipe) == fixed_digest(read_recipe(fold_0, []))
+    if _differ(manifest.recipe_digest, first.recipe_digest) and not same:
         raise InputError(
             f"{run}: goes by another recipe or other settings than fold 0; give the same --recipe "
             f"and --set, {anew}"

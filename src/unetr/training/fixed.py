@@ -16,12 +16,12 @@ def is_fixed(key: str) -> bool:
 
 
 def fixed_digest(recipe: Recipe) -> str:
-    """Names what may not change of a recipe as it was given, before open fields are filled in."""
+    """Names what may not change of a recipe, but for the seed, which folds need not share."""
     content = {
         section: {
             field: value
             for field, value in getattr(recipe, section).model_dump(mode="json").items()
-            if is_fixed(f"{section}.{field}")
+            if is_fixed(f"{section}.{field}") and field != "seed"
         }
         for section in SECTIONS
     }

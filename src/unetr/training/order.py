@@ -18,7 +18,7 @@ from unetr.files import check_writable
 from unetr.machine import GB, available_gb
 from unetr.training.crossvalidation import check_together
 from unetr.training.fixed import fixed_digest
-from unetr.training.folder import Manifest, command, now, read_manifest, versions
+from unetr.training.folder import Manifest, command, now, versions
 from unetr.training.folds import split_cases
 from unetr.training.history import check_tensorboard
 from unetr.training.initialise import inherited_network, inherited_plan
@@ -200,8 +200,6 @@ def decide(order: Order, device: torch.device, world: int, watcher: Watcher) -> 
         started=now(),
         licence=dataset.licence,
     )
-    if order.together is not None:
-        check_together(order.run, manifest, read_manifest(order.together))
     chosen = {
         "lr": learning_rate(recipe.training.lr, config),
         "batch": batch,
@@ -216,7 +214,10 @@ def decide(order: Order, device: torch.device, world: int, watcher: Watcher) -> 
         )
     resolved = _with(recipe, "training", chosen)
     resolved = _with(resolved, "augmentation", {"structure_p": often})
-    return Prepared(manifest, _filled(resolved, plan, name, config))
+    resolved = _filled(resolved, plan, name, config)
+    if order.together is not None:
+        check_together(order.run, manifest, resolved, order.together)
+    return Prepared(manifest, resolved)
 
 
 def open_for_training(order: Order) -> Dataset:

@@ -1,0 +1,97 @@
+"""All folds in turn, what sums them up, and which do not belong together."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from unetr.errors import InputError
+from unetr.training.crossvalidation import write_cross_validation
+from unetr.training.errors import Stopped
+from unetr.training.folder import read_manifest, write_manifest
+from unetr.training.run import run_training
+from unetr.training.state import StopRequest, load_state
+
+from .heard import Heard, run
+from .phantoms import write_phantoms
+
+
+def test_folds_of_other_data_are_not_summed_up(order, tmp_path):
+    """What was added between two calls would be scored by no fold or by two."""
+    data = write_phantoms(tmp_path / "three", cases=3)
+    folds = replace(order, dataset=data, max_steps=1)
+    stop = StopRequest()
+
+    class StopInSecond(Heard):
+        def say(self, line):
+            self.stop.requested |= line.startswith("fold 1 of")
+
+    with pytest.raises(Stopped):
+        run_training(folds, StopInSecond(stop), stop, folds=True)
+    images = data / "imagesTr"
+    other = (images / "phantom1_0000.nii.gz").read_bytes()
+    (images / "phantom0_0000.nii.gz").write_bytes(other)
+    with pytest.raises(InputError, match=r"fold_1: the data set is not what it was for fold 0"):
+        run(replace(folds, resume=True), folds=True)
+    assert not (order.run / "fold_1" / "model.safetensors").exists()
+
+
+def test_folds_of_other_recipes_are_not_summed_up(order, tmp_path):
+    folds = replace(order, dataset=write_phantoms(tmp_path / "three", cases=3), max_steps=1)
+    run(folds, folds=True)
+    second = read_manifest(order.run / "fold_1")
+    other = second.model_copy(update={"init": "pre", "init_header": "a"})
+    write_manifest(order.run / "fold_1", other)
+    with pytest.raises(InputError, match="fold_1: begins with pre, but fold 0 began with new"):
+        write_cross_validation(order.run, 3)
+    # What fold 0 came to may be given to the others, which then go by the same.
+    recipe = str(order.run / "fold_0" / "recipe.toml")
+    own = replace(folds, run=order.run / "fold_1", fold=1, settings=(), recipe=recipe)
+    run(replace(own, overwrite=True))
+    assert read_manifest(own.run).recipe_digest != second.recipe_digest
+    write_cross_validation(order.run, 3)
+    run(replace(own, overwrite=True, settings=("loss.ce_weight=2",)))
+    with pytest.raises(InputError, match="fold_1: goes by another recipe or other settings"):
+        write_cross_validation(order.run, 3)
+
+
+def test_folds_are_replaced_together(order, tmp_path):
+    """What is stopped half way is not to be summed up with folds of another time."""
+    folds = replace(order, dataset=write_phantoms(tmp_path / "three", cases=3), max_steps=1)
+    run(folds, folds=True)
+    second = order.run / "fold_1"
+    for needed in ({"init": second}, {"recipe": str(second / "recipe.toml")}):
+        with pytest.raises(InputError, match=r"fold_1.*: lies in the run to be replaced"):
+            run(replace(folds, overwrite=True, **needed), folds=True)
+    assert (second / "model.safetensors").exists()
+    (order.run / "fold_notes.txt").write_text("mine")
+    stop = StopRequest()
+    with pytest.raises(Stopped):
+        run_training(replace(folds, overwrite=True), Heard(stop, at=1), stop, folds=True)
+    assert sorted(path.name for path in order.run.iterdir()) == ["fold_0", "fold_notes.txt"]
+
+
+@pytest.mark.slow
+def test_all_folds_in_turn_and_their_summary(order, tmp_path):
+    data = write_phantoms(tmp_path / "three", cases=3)
+    folds = replace(order, dataset=data, max_steps=1)
+    run(folds, folds=True)
+    summary = json.loads((order.run / "cross_validation.json").read_text())
+    assert len(summary["folds"]) == 3
+    assert sorted(summary["cases"]) == ["phantom0", "phantom1", "phantom2"]
+    assert summary["dice_of_cases"] == pytest.approx(np.mean(list(summary["cases"].values())))
+    again = run(folds, folds=True)
+    assert sum("already finished" in line for line in again) == 3
+    with pytest.raises(InputError, match=r"fold_0: finished with another end.*--resume trains it"):
+        run(replace(folds, max_steps=2), folds=True)
+    run(replace(folds, max_steps=2, resume=True), folds=True)
+    assert [load_state(order.run / f"fold_{fold}").step for fold in range(3)] == [2, 2, 2]
+    second = order.run / "fold_1" / "manifest.json"
+    text = second.read_text()
+    second.write_text(text.replace('"block"', '"brick"'))
+    with pytest.raises(InputError, match=r"fold_1: scored by .*brick.*train them with the same"):
+        write_cross_validation(order.run, 3)
+    second.unlink()
+    with pytest.raises(InputError, match=r"fold_1.*manifest.json: cannot be read"):
+        write_cross_validation(order.run, 3)
