@@ -7,7 +7,7 @@ choices are made; accuracy.py tells of one that was not made there. Losing rows 
 Each row is one training. Intervals and p-values are of cases: they do not contain how much two
 trainings differ, of which the row with another seed gives an idea, and are not corrected for the
 number of rows. Steps tell how fast a network is, and what of the processor its row had: beside some
-of those kept here, other work went on at the lowest priority, so that they lost up to a fifth of
+of those kept here, other work went on at the lowest priority, so that they lost about a fifth of
 their steps. `auto` and another seed were trained anew without, whatever they had scored.
 
 Runs are in --out, their scores are kept in --scores, beside this script; what is in either is not

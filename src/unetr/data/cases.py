@@ -126,7 +126,8 @@ def twins(files: list[Path]) -> list[tuple[Path, Path]]:
 
 def scans_to_predict(folder: Path) -> tuple[tuple[Case, ...], tuple[Defect, ...]]:
     """The scans of a data set that are there to be predicted, and which were left out."""
-    files, same = image_files(folder), dict(twins(image_files(folder)))
+    files = image_files(folder)
+    same = dict(twins(files))
     scans = group_channels([path for path in files if path not in same])
     return tuple(Case(name, images) for name, images in scans.items()), tuple(
         Defect(path, "name", f"{other.name} has the same", "remove or rename one")

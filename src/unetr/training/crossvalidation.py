@@ -26,8 +26,8 @@ def write_cross_validation(run: Path, folds: int) -> float:
         The mean Dice over all cases, each the mean of its labels.
 
     Raises:
-        InputError: a fold is not finished, or was trained on other data, from other weights, or
-            for other labels or regions.
+        InputError: a fold is not finished, or as `check_together`, or was trained for other labels
+            or regions.
     """
     scores = []
     first = run / "fold_0"
