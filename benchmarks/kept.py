@@ -57,17 +57,17 @@ class Kept(BaseModel):
 def keep(path: Path, kept: Kept) -> None:
     """Writes the file."""
     with written_whole(path) as part:
-        part.write_text(kept.model_dump_json() + "\n")
+        part.write_text(kept.model_dump_json() + "\n", encoding="utf-8")
 
 
 def read_kept(path: Path) -> Kept:
     """Reads what `keep` wrote."""
-    return Kept.model_validate_json(path.read_text())
+    return Kept.model_validate_json(path.read_text(encoding="utf-8"))
 
 
 def read_scores(folder: Path) -> Scores:
     """Of what `unetr evaluate` wrote into the folder, cases in the order of their names."""
-    with (folder / "cases.csv").open(newline="") as text:
+    with (folder / "cases.csv").open(newline="", encoding="utf-8") as text:
         lines = sorted(csv.DictReader(text), key=lambda line: line["case"])
     values: dict[str, dict[str, list[float | None]]] = {"dice": {}, "hd95_mm": {}}
     for line in lines:
