@@ -79,8 +79,6 @@ def _normalisation(rule: Normalisation) -> str:
         ends = ["" if end is None else f"{end:g}" for end in (rule.low, rule.high)]
         clipped = f"clipped to {'..'.join(ends)}, " if any(ends) else ""
         return f"{clipped}minus {rule.mean:g}, over {rule.std:g}"
-    if rule.kind == "percentile":
-        return f"the image's percentiles {rule.low:g} to {rule.high:g} become 0 to 1"
     return f"minus the image's mean, over its standard deviation ({rule.over} voxels)"
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 
-import numpy as np
 import torch
 from jaxtyping import Float32
 from torch import Tensor
@@ -27,14 +26,7 @@ def normalise_(x: Float32[Tensor, "x y z"], how: Normalisation) -> None:
             x.clamp_(how.low, how.high)
         x.sub_(_given(how.mean)).div_(_given(how.std))
         return
-    if how.kind == "zscore":
-        _zscore_(x, how.over == "nonzero")
-        return
-    outside = x == 0 if how.over == "nonzero" else None
-    values = x if outside is None else x[~outside]
-    _percentile_(x, values, _given(how.low), _given(how.high))
-    if outside is not None:
-        x.masked_fill_(outside, 0.0)
+    _zscore_(x, how.over == "nonzero")
 
 
 def _zscore_(x: Tensor, nonzero: bool) -> None:
@@ -56,16 +48,6 @@ def _zscore_(x: Tensor, nonzero: bool) -> None:
         part.div_(spread) if spread > 0 else part.zero_()
         if outside is not None:
             part.masked_fill_(outside, 0.0)
-
-
-def _percentile_(x: Tensor, values: Tensor, low: float, high: float) -> None:
-    bottom, top = (
-        np.percentile(values.numpy(), (low, high)).tolist() if values.numel() else (0.0, 0.0)
-    )
-    if top > bottom:
-        x.clamp_(bottom, top).sub_(bottom).div_(top - bottom)
-    else:
-        x.zero_()
 
 
 def _given(number: float | None) -> float:

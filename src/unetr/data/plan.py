@@ -55,10 +55,9 @@ class Normalisation(_Strict):
         range: clip to [low, high], then to [0, 1].
         standard: clip to [low, high], minus mean, over std: the data set's own numbers.
         zscore: minus the image's own mean, over its own std, over all or the non-zero voxels.
-        percentile: the image's own percentiles low and high become 0 and 1, clipped.
     """
 
-    kind: Literal["range", "standard", "zscore", "percentile"]
+    kind: Literal["range", "standard", "zscore"]
     low: float | None = None
     high: float | None = None
     mean: float | None = None
@@ -67,12 +66,7 @@ class Normalisation(_Strict):
 
     @model_validator(mode="after")
     def _complete(self) -> "Normalisation":
-        needed = {
-            "range": ("low", "high"),
-            "standard": ("mean", "std"),
-            "zscore": (),
-            "percentile": ("low", "high"),
-        }[self.kind]
+        needed = {"range": ("low", "high"), "standard": ("mean", "std"), "zscore": ()}[self.kind]
         lacking = [name for name in needed if getattr(self, name) is None]
         if lacking:
             raise ValueError(f"normalisation {self.kind} needs {' and '.join(lacking)}")
