@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from unetr.data import normalise
-from unetr.data.placement import Restorer, preprocess, preprocess_labels, restore
+from unetr.data.placement import Restorer, preprocess, preprocess_labels
 from unetr.data.plan import Crop, Normalisation
 from unetr.errors import InputError
 from unetr.image.volume import Volume
@@ -65,12 +65,14 @@ def test_crop_is_background_outside():
     assert placement.box == ((2, 11), (2, 10), (1, 5))
     scores = torch.zeros(4, *x.shape[1:])
     scores[2] = 1.0
-    labels, probabilities = restore(plan, scores, placement, probabilities=True)
+    restorer = Restorer(plan, placement, probabilities=True)
+    restorer.push(scores)
+    restored = restorer.finish()
     inside = np.zeros(array.shape, bool)
     inside[2:11, 2:10, 1:5] = True
-    assert np.array_equal(labels, np.where(inside, 500, 0))
-    assert np.array_equal(probabilities[0], ~inside)
-    assert np.array_equal(probabilities[2], inside)
+    assert np.array_equal(restored.labels, np.where(inside, 500, 0))
+    assert np.array_equal(restored.probabilities[0], ~inside)
+    assert np.array_equal(restored.probabilities[2], inside)
 
 
 def test_nonzero_crop_sees_all_channels_and_an_empty_scan_is_kept():

@@ -40,11 +40,7 @@ def test_constant_predictor_gives_that_constant(size, patch, overlap, blend):
 @given(sizes, patches, overlaps, blends, st.integers(1, 3), st.integers(1, 9))
 def test_identity_predictor_gives_the_input(size, patch, overlap, blend, batch, planes):
     x = torch.randn(2, *size)
-    slabs = list(
-        sliding_slabs(
-            lambda w: w, x, patch, overlap, blend, activation=None, batch=batch, planes=planes
-        )
-    )
+    slabs = list(sliding_slabs(lambda w: w, x, patch, overlap, blend, batch=batch, planes=planes))
     assert max(slab.shape[1] for slab in slabs) <= planes
     torch.testing.assert_close(torch.cat(slabs, 1), x)
 
@@ -74,7 +70,7 @@ def test_equals_monai(size, patch, overlap, blend):
 @given(no_smaller_than_a_patch, overlaps, blends, st.integers(1, 9))
 def test_slabs_equal_the_whole_bit_for_bit(size, overlap, blend, planes):
     x, net, patch = torch.randn(2, *size), Local(), (8, 5, 8)
-    slabs = sliding_slabs(net, x, patch, overlap, blend, activation="softmax", planes=planes)
+    slabs = sliding_slabs(lambda w: net(w).softmax(1), x, patch, overlap, blend, planes=planes)
     assert torch.equal(torch.cat(list(slabs), 1), whole(net, x, patch, overlap, blend))
 
 
@@ -115,7 +111,6 @@ def test_windows_outside_are_not_computed_and_score_as_told():
         (8, 8, 8),
         0.0,
         "constant",
-        activation=None,
         inside=inside,
         outside=torch.tensor([1.0, 0.0]),
         on_window=lambda done, total: told.append((done, total)),
@@ -137,7 +132,7 @@ def test_rows_of_odd_windows_are_computed_in_full_batches():
         return torch.cat([windows, windows.square()], 1)
 
     def scored(batch):
-        slabs = sliding_slabs(forward, x, (8, 8, 8), 0.5, activation=None, batch=batch, planes=3)
+        slabs = sliding_slabs(forward, x, (8, 8, 8), 0.5, batch=batch, planes=3)
         return torch.cat(list(slabs), 1)
 
     one, two = scored(1), scored(2)

@@ -5,7 +5,7 @@ scan. `preprocess` makes the input, `Restorer` brings class scores back to the s
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal, overload
+from typing import Any
 
 import numpy as np
 import torch
@@ -185,21 +185,9 @@ class Restorer:
         return Restored(self._labels, self._probabilities)
 
 
-@overload
 def restore(
-    plan: Plan,
-    scores: Scores | Indices,
-    placement: Placement,
-    *,
-    probabilities: Literal[False] = False,
-) -> UInt[np.ndarray, "x2 y2 z2"]: ...
-@overload
-def restore(
-    plan: Plan, scores: Scores | Indices, placement: Placement, *, probabilities: Literal[True]
-) -> tuple[UInt[np.ndarray, "x2 y2 z2"], Float16[np.ndarray, "c x2 y2 z2"]]: ...
-def restore(
-    plan: Plan, scores: Scores | Indices, placement: Placement, *, probabilities: bool = False
-) -> NDArray[Any] | tuple[NDArray[Any], NDArray[Any] | None]:
+    plan: Plan, scores: Scores | Indices, placement: Placement
+) -> UInt[np.ndarray, "x2 y2 z2"]:
     """The way back: `Restorer` in one step.
 
     Args:
@@ -207,9 +195,9 @@ def restore(
             `preprocess_labels` gives: class indices (x, y, z), or regions (region, x, y, z).
 
     Returns:
-        Native ids (x, y, z) on the scan's grid; with `probabilities`, those too, as in `Restored`.
+        Native ids (x, y, z) on the scan's grid.
     """
-    restorer = Restorer(plan, placement, probabilities)
+    restorer = Restorer(plan, placement)
     if scores.ndim == 3:
         # Each class as a score of 0 or 1, one plane at a time. Voxels that are half background were
         # given to it by `preprocess_labels`; on the way back they go to the structure, so that a
@@ -220,8 +208,7 @@ def restore(
             restorer.push((plane == classes) * weight)
     else:
         restorer.push(torch.as_tensor(scores))
-    restored = restorer.finish()
-    return (restored.labels, restored.probabilities) if probabilities else restored.labels
+    return restorer.finish().labels
 
 
 def _to_network(placement: Placement, k: int, order: int) -> Float32[np.ndarray, "_ _"] | None:

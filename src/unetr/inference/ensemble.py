@@ -7,9 +7,7 @@ import torch
 from torch import Tensor
 
 from unetr.inference.uncertainty import entropy
-from unetr.inference.window import Activation
-
-Forward = Callable[[Tensor], Tensor]
+from unetr.inference.window import Activation, Forward
 
 
 def mirrorings(axes: Sequence[int]) -> list[tuple[int, ...]]:

@@ -19,14 +19,14 @@ from unetr.inference.body import inside, outside_scores
 from unetr.inference.clock import Clock
 from unetr.inference.engine import EngineName, Precision
 from unetr.inference.engines import make_engine, needs_processor
-from unetr.inference.ensemble import Forward, Halving, averaged, mirrorings
+from unetr.inference.ensemble import Halving, averaged, mirrorings
 from unetr.inference.exported import Exported
 from unetr.inference.members import shared_plan
 from unetr.inference.postprocess import postprocess
 from unetr.inference.prediction import Prediction
 from unetr.inference.ranks import processes_here
 from unetr.inference.uncertainty import entropy
-from unetr.inference.window import Activation, Blend, sliding_slabs
+from unetr.inference.window import Activation, Blend, Forward, sliding_slabs
 from unetr.machine import free_gb, resident_gb
 
 OnWindow = Callable[[int, int], None]
@@ -195,7 +195,6 @@ class Predictor:
             self.plan.patch_voxels,
             self.overlap,
             self.blend,
-            activation=None,
             batch=forward.batch,
             device=self.device,
             accumulate_on=self._accumulate_on,

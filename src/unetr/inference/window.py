@@ -33,10 +33,17 @@ def sliding_window(
     batch: int = 1,
     device: torch.device | str = "cpu",
 ) -> Float[Tensor, "classes X Y Z"]:
-    """Scores of the whole scan: the planes of `sliding_slabs`, joined. Same arguments."""
-    slabs = sliding_slabs(
-        forward, x, patch_voxels, overlap, blend, activation=activation, batch=batch, device=device
-    )
+    """Scores of the whole scan: the planes of `sliding_slabs`, joined. Same arguments, and:
+
+    Args:
+        activation: What makes scores of the network's logits before they are averaged: `softmax`
+            over classes, `sigmoid` for overlapping regions, None where `forward` gives scores.
+    """
+
+    def scores(windows: Tensor) -> Tensor:
+        return _activate(forward(windows), activation)
+
+    slabs = sliding_slabs(scores, x, patch_voxels, overlap, blend, batch=batch, device=device)
     return torch.cat(list(slabs), dim=1)
 
 
@@ -47,7 +54,6 @@ def sliding_slabs(
     overlap: float = 0.5,
     blend: Blend = "gaussian",
     *,
-    activation: Activation | None,
     batch: int = 1,
     device: torch.device | str = "cpu",
     accumulate_on: torch.device | str | None = None,
@@ -63,11 +69,9 @@ def sliding_slabs(
     Windows lie where MONAI's `sliding_window_inference` puts them.
 
     Args:
-        forward: (b, channels, *patch) to (b, classes, *patch), on `device`.
+        forward: (b, channels, *patch) to scores (b, classes, *patch), on `device`.
         x: The preprocessed scan; it stays where it is, windows go to `device` one batch at a time.
         overlap: Share of the patch that neighbouring windows have in common, in [0, 1).
-        activation: What makes scores of the network's logits before they are averaged: `softmax`
-            over classes, `sigmoid` for overlapping regions, None where `forward` gives scores.
         batch: Windows per call of `forward`.
         accumulate_on: Where the slab of scores lies; default: `device`.
         planes: Most planes yielded at a time.
@@ -89,7 +93,7 @@ def sliding_slabs(
 
     def scores(seen: list[tuple[slice, ...]]) -> Iterator[Tensor]:
         windows = torch.stack([x[:, *box] for box in seen])
-        return iter(_activate(forward(windows.to(device)), activation))
+        return iter(forward(windows.to(device)))
 
     found = _in_order(boxes, scores, batch, inside, outside)
     for row, start in enumerate(starts[0]):
