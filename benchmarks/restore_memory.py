@@ -84,8 +84,8 @@ def measured(side: str, folder: Path) -> dict[str, float]:
 def unetr(path: Path):
     """Scores, and the way back that `unetr predict` goes."""
     from unetr import read_image
-    from unetr.data.placement import preprocess, restore
     from unetr.data.plan import Label, Normalisation, Plan
+    from unetr.data.preprocess import preprocess, restore
 
     plan = Plan(
         channels=("CT",),

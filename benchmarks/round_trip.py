@@ -19,9 +19,9 @@ from unetr.data.cases import Dataset
 from unetr.data.dataset import open_dataset, read_case
 from unetr.data.fingerprint import combine
 from unetr.data.inspect import compare_cases, inspect
-from unetr.data.placement import preprocess, preprocess_labels, restore
 from unetr.data.plan import Plan
 from unetr.data.planning import make_plan
+from unetr.data.preprocess import preprocess, preprocess_labels, restore
 from unetr.metrics import score_structures
 
 SETS = ("hippocampus", "brats_2ch", "chaos_mr", "spleen_ct_crop", "totalseg_example")

@@ -15,8 +15,9 @@ import SimpleITK
 from unetr.data import cache as cache_module
 from unetr.data.cache import CaseCache
 from unetr.data.cases import Case
-from unetr.data.placement import Placement, preprocess, preprocess_labels
+from unetr.data.placement import Placement
 from unetr.data.plan import Label, Normalisation, Plan, Region
+from unetr.data.preprocess import preprocess, preprocess_labels
 from unetr.errors import InputError
 from unetr.image import Volume, read_image, read_labels, write_image, write_labels
 

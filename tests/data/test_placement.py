@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from unetr.data.grid import Placement
-from unetr.data.placement import Restorer, preprocess, preprocess_labels, restore
+from unetr.data.placement import Placement
+from unetr.data.preprocess import Restorer, preprocess, preprocess_labels, restore
 
 from .placements import IDS, REGIONS, make_plan, scan
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from unetr.data import normalise
-from unetr.data.placement import Restorer, preprocess, preprocess_labels
 from unetr.data.plan import Crop, Normalisation
+from unetr.data.preprocess import Restorer, preprocess, preprocess_labels
 from unetr.errors import InputError
 from unetr.image.volume import Volume
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from unetr.data.placement import preprocess
 from unetr.data.plan import Crop, Label, Normalisation, Plan
+from unetr.data.preprocess import preprocess
 from unetr.image.volume import Volume
 from unetr.inference.body import inside, outside_scores
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from unetr.checkpoint.header import Header, NetworkConfig
-from unetr.data.place import place
+from unetr.data.placement import place
 from unetr.data.plan import Label, Normalisation, Plan
 from unetr.image.volume import Volume
 from unetr.inference.memory import (

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from unetr.data.cases import Case
 from unetr.data.dataset import read_pair
 from unetr.data.facts import digest
-from unetr.data.place import place
-from unetr.data.placement import Placement, preprocess, preprocess_labels
+from unetr.data.placement import Placement, place
 from unetr.data.plan import Plan
+from unetr.data.preprocess import preprocess, preprocess_labels
 from unetr.errors import InputError
 from unetr.files import as_input_error
 from unetr.image import Volume, read_image

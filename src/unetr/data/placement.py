@@ -1,275 +1,168 @@
-"""From a scan to network input and exactly back: two inverses, side by side.
+"""Where the network's grid lies in a scan: axes, crop and spacing, and the way back."""
 
-Both ways go through one `Placement` (grid.py): axes, crop and spacing of the network's grid in the
-scan. `preprocess` makes the input, `Restorer` brings class scores back to the scan's own voxels.
-"""
-
-from dataclasses import dataclass
+import math
+from collections.abc import Sequence
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import torch
-from jaxtyping import Float, Float16, Float32, Integer, Num, UInt
+from jaxtyping import Float, Float32, Float64
 from numpy.typing import NDArray
-from scipy import ndimage
-from torch import Tensor
+from pydantic import BaseModel, ConfigDict
 
-from unetr.data.grid import Placement
-from unetr.data.interpolation import LinearAxis, apply_filters, filter_matrix
-from unetr.data.normalise import normalise_
-from unetr.data.place import place
-from unetr.data.plan import Plan
-from unetr.errors import InputError
+from unetr.data.interpolation import apply_filters, filter_matrix
+from unetr.data.plan import Crop, Plan
 from unetr.image.volume import Volume
 
-__all__ = ["Placement", "Restored", "Restorer", "preprocess", "preprocess_labels", "restore"]
+# A scan within 1% of the plan's spacing is taken as it is: no network sees that difference, but
+# resampling would blur the scan and its labels.
+SPACING_TOLERANCE = 0.01
 
-Scores = Num[Tensor, "c n y z"] | Num[np.ndarray, "c n y z"]
-Indices = Integer[Tensor, "x y z"] | Integer[np.ndarray, "x y z"]
-
-
-def preprocess(
-    plan: Plan, volume: Volume, placement: Placement | None = None
-) -> tuple[Float32[np.ndarray, "c x y z"], Placement]:
-    """A scan as network input: reoriented, cropped, normalised, resampled.
-
-    Args:
-        volume: One channel per channel of the plan, in its order.
-        placement: What `place` says, where it was asked before.
-
-    Returns:
-        The input on the network's grid, and where that grid lies in the scan.
-
-    Raises:
-        InputError: the scan has another number of channels than the plan.
-    """
-    channels = volume.array.shape[0]
-    if channels != len(plan.channels):
-        raise InputError(
-            f"{volume.source}: channels: {channels}, but the model takes {len(plan.channels)} "
-            f"({', '.join(plan.channels)}); give these, in this order"
-        )
-    placement = placement or place(plan, volume)
-    # order="K" keeps the file's memory layout: the copy is then quick, and the matrix products of
-    # resampling take any layout.
-    x = torch.from_numpy(placement.crop_of(volume.array).astype(np.float32, order="K"))
-    for channel, how in zip(x, plan.normalisation, strict=True):
-        normalise_(channel, how)
-    filters = [_to_network(placement, k, plan.image_order[k]) for k in range(3)]
-    return apply_filters(x, filters).numpy(), placement
+_Row = tuple[float, float, float, float]
+Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 
 
-def preprocess_labels(plan: Plan, labels: Volume, placement: Placement) -> NDArray[Any]:
-    """A scan's labels on the network's grid of `placement`.
+class Placement(BaseModel):
+    """How the network's grid lies in one scan. Plain numbers: `model_dump_json` keeps all of it.
 
-    A voxel gets the class that fills most of it, so no class can appear that was not there.
-
-    Args:
-        labels: (1, x, y, z) native ids on the scan's grid.
-
-    Returns:
-        (x, y, z) class indices 0..N-1 in the order of the plan's labels; if the plan has regions,
-        (region, x, y, z) uint8, 1 where the region fills more than half of the voxel.
-
-    Raises:
-        InputError: another grid than the scan's, values that are no integers or not in the plan.
-    """
-    if labels.shape != placement.native_shape or labels.array.shape[0] != 1:
-        raise InputError(
-            f"{labels.source}: shape {labels.array.shape} is not one channel on the grid "
-            f"{placement.native_shape} of {placement.source}; resample the labels onto the image"
-        )
-    ids = placement.crop_of(labels.array[0])
-    index = _class_indices(plan, ids, labels.source)
-    filters = [_to_network(placement, k, order=1) for k in range(3)]
-    if not plan.regions:
-        return _resample_classes(index, placement.shape, filters)
-    masks = np.zeros((len(plan.regions), *placement.shape), np.uint8)
-    for mask, region in zip(masks, plan.regions, strict=True):
-        inside = torch.from_numpy(np.isin(ids, region.members).astype(np.float32, order="C"))
-        mask[...] = apply_filters(inside[None], filters)[0].numpy() > 0.5
-    return masks
-
-
-@dataclass(frozen=True)
-class Restored:
-    """A segmentation on the scan's own grid.
+    The network's axes are the scan's own, permuted and flipped to the plan's orientation, so an
+    oblique scan stays oblique. Its grid has the crop's centre for centre, so that a mirrored scan
+    gives mirrored input, and reaches at least to the centres of the crop's outermost voxels.
 
     Attributes:
-        labels: Native label ids, in the smallest unsigned type that holds the plan's.
-        probabilities: Per class (or region), if they were asked for.
+        axes: The scan's axis that each network axis runs along.
+        flips: Whether the network axis runs against it.
+        box: Crop, [start, stop) per network axis, in voxels of the reoriented scan.
+        shape: Voxels of the network's grid.
+        ratio: Network voxel size over scan voxel size, per network axis; 1 is not resampled.
+        source: The scan, for messages.
     """
 
-    labels: UInt[np.ndarray, "x y z"]
-    probabilities: Float16[np.ndarray, "c x y z"] | None = None
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
+    native_shape: tuple[int, int, int]
+    native_affine: tuple[_Row, _Row, _Row, _Row]
+    axes: tuple[int, int, int]
+    flips: tuple[bool, bool, bool]
+    box: Box
+    shape: tuple[int, int, int]
+    ratio: tuple[float, float, float]
+    source: str
 
-class Restorer:
-    """Brings class scores from the network's grid to the scan's, in bounded memory.
+    @property
+    def affine(self) -> Float64[np.ndarray, "4 4"]:
+        """Network voxel index to millimetres in RAS+ patient space."""
+        to_native = np.zeros((4, 4))
+        to_native[3, 3] = 1.0
+        for k, (axis, flip, ratio) in enumerate(
+            zip(self.axes, self.flips, self.ratio, strict=True)
+        ):
+            start = self.box[k][0] + self.network_positions(k)[0]
+            to_native[axis, k] = -ratio if flip else ratio
+            to_native[axis, 3] = self.native_shape[axis] - 1 - start if flip else start
+        affine: NDArray[np.float64] = np.array(self.native_affine) @ to_native
+        return affine
 
-    Scores are interpolated linearly plane by plane, and each finished plane of the scan is labelled
-    at once: two planes of all classes are held, never the volume. How the scores are cut into
-    slabs does not change one bit of the result.
+    def network_positions(self, k: int) -> Float64[np.ndarray, "to"]:
+        """Where the network's voxels lie on axis `k`, in voxels of the crop."""
+        start, stop = self.box[k]
+        from_centre = np.arange(self.shape[k]) - (self.shape[k] - 1) / 2
+        return from_centre * self.ratio[k] + (stop - start - 1) / 2
 
-    Args:
-        probabilities: Keep them too: classes x native size in float16.
-    """
+    def crop_positions(self, k: int) -> Float64[np.ndarray, "to"]:
+        """Where the crop's voxels lie on axis `k`, in voxels of the network's grid."""
+        start, stop = self.box[k]
+        from_centre = np.arange(stop - start) - (stop - start - 1) / 2
+        return from_centre / self.ratio[k] + (self.shape[k] - 1) / 2
 
-    def __init__(self, plan: Plan, placement: Placement, probabilities: bool = False) -> None:
-        self.plan = plan
-        self.placement = placement
-        self._x, self._y, self._z = (
-            LinearAxis(placement.crop_positions(k), size) for k, size in enumerate(placement.shape)
-        )
-        self._needed = np.zeros(placement.shape[0], bool)
-        self._needed[self._x.lower] = self._needed[self._x.upper] = True
-        ids = np.array([label.id for label in plan.labels])
-        self._ids = ids.astype(np.min_scalar_type(int(ids.max())))
-        self._labels = placement.blank((), self._ids.dtype)
-        self._labels[...] = self._ids[0]
-        self._probabilities = None
-        if probabilities:
-            self._probabilities = placement.blank((plan.out_channels,), np.float16)
-            if not plan.regions:
-                self._probabilities[0] = 1.0  # outside the crop there is background
-        self._seen = 0
-        self._written = 0
-        self._previous = torch.empty(0)
+    def crop_of(self, array: NDArray[Any]) -> NDArray[Any]:
+        """The reoriented crop, a view, of an array (..., x, y, z) on the scan's grid."""
+        x, y, z = (slice(start, stop) for start, stop in self.box)
+        return reorient(array, self.axes, self.flips)[..., x, y, z]
 
-    def push(self, scores: Scores) -> None:
-        """Takes the next n planes along x of the network's grid.
+    def blank(self, channels: Sequence[int], dtype: Any) -> NDArray[Any]:
+        """Zeros (*channels, x, y, z) on the scan's grid, laid out in memory as the network's.
 
-        Args:
-            scores: Probabilities in [0, 1] per class (softmax) or region (sigmoid).
+        What comes plane by plane from the network is then written in one piece.
         """
-        slab = torch.as_tensor(scores).detach()
-        x, y, z = self.placement.shape
-        have = (slab.shape[0], *slab.shape[2:])
-        if have != (self.plan.out_channels, y, z) or self._seen + slab.shape[1] > x:
-            raise ValueError(
-                f"scores {tuple(slab.shape)} after {self._seen} planes do not fit "
-                f"{self.plan.out_channels} classes on the grid {self.placement.shape}"
-            )
-        for plane in slab.unbind(1):
-            if self._needed[self._seen]:
-                self._take(plane)
-            self._seen += 1
+        n = len(channels)
+        laid = np.zeros((*channels, *(self.native_shape[axis] for axis in self.axes)), dtype)
+        return laid.transpose(*range(n), *(n + i for i in np.argsort(self.axes)))
 
-    def _take(self, plane: Num[Tensor, "c y z"]) -> None:
-        """Interpolates one plane in y and z, and finishes what lies between it and the last."""
-        current = plane.float().cpu().contiguous()
-        first, second = sorted(((self._y, 1), (self._z, 2)), key=lambda pair: pair[0].growth)
-        for axis, dim in (first, second):
-            current = axis.along(current, dim)
-        while self._written < len(self._x.upper) and self._x.upper[self._written] == self._seen:
-            weight = float(self._x.weight[self._written])
-            self._write(torch.lerp(self._previous, current, weight) if weight else current)
-            self._written += 1
-        self._previous = current
-
-    def _write(self, scores: Float[Tensor, "c y z"]) -> None:
-        """Labels the next plane of the crop."""
-        plane = self.placement.crop_of(self._labels)[self._written]
-        if self.plan.regions:
-            for region, probability in zip(self.plan.regions, scores.numpy(), strict=True):
-                plane[probability > 0.5] = region.paint
-        else:
-            plane[...] = self._ids[scores.max(dim=0).indices.numpy()]
-        if self._probabilities is not None:
-            self.placement.crop_of(self._probabilities)[:, self._written] = scores.half().numpy()
-
-    def finish(self) -> Restored:
-        """The result, once all planes were pushed."""
-        if self._seen != self.placement.shape[0]:
-            raise ValueError(f"{self._seen} of {self.placement.shape[0]} planes were pushed")
-        return Restored(self._labels, self._probabilities)
+    def restore_map(self, x: Float[np.ndarray, "c x y z"]) -> Float32[np.ndarray, "c x2 y2 z2"]:
+        """Any continuous map on the network's grid, on the scan's: linear; 0 outside the crop."""
+        filters = [
+            None
+            if self.ratio[k] == 1
+            else filter_matrix(self.crop_positions(k).clip(0, n - 1), n, order=1)
+            for k, n in enumerate(self.shape)
+        ]
+        native = self.blank((len(x),), np.float32)
+        found = apply_filters(torch.from_numpy(np.ascontiguousarray(x, np.float32)), filters)
+        self.crop_of(native)[...] = found.numpy()
+        return native
 
 
-def restore(
-    plan: Plan, scores: Scores | Indices, placement: Placement
-) -> UInt[np.ndarray, "x2 y2 z2"]:
-    """The way back: `Restorer` in one step.
-
-    Args:
-        scores: Probabilities (class, x, y, z) as `Restorer.push` takes them, or what
-            `preprocess_labels` gives: class indices (x, y, z), or regions (region, x, y, z).
-
-    Returns:
-        Native ids (x, y, z) on the scan's grid.
-    """
-    restorer = Restorer(plan, placement)
-    if scores.ndim == 3:
-        # Each class as a score of 0 or 1, one plane at a time. Voxels that are half background were
-        # given to it by `preprocess_labels`; on the way back they go to the structure, so that a
-        # round trip neither shrinks nor grows it.
-        classes = torch.arange(len(plan.labels))[:, None, None, None]
-        weight = torch.where(classes == 0, 1 - 1e-4, 1.0)
-        for plane in torch.as_tensor(scores):
-            restorer.push((plane == classes) * weight)
-    else:
-        restorer.push(torch.as_tensor(scores))
-    return restorer.finish().labels
-
-
-def _to_network(placement: Placement, k: int, order: int) -> Float32[np.ndarray, "_ _"] | None:
-    """The filter from the crop to the network's grid along axis `k`; None where they are one."""
-    ratio = placement.ratio[k]
-    if ratio == 1:
-        return None
-    start, stop = placement.box[k]
-    return filter_matrix(placement.network_positions(k), stop - start, order, ratio)
+def place(plan: Plan, volume: Volume) -> Placement:
+    """Lays the network's grid into a scan by the plan's orientation, crop and spacing."""
+    wanted = nib.orientations.axcodes2ornt(tuple(plan.orientation))
+    change = nib.orientations.ornt_transform(nib.io_orientation(volume.affine), wanted)
+    # `change[native axis]` is (network axis, sign).
+    by_axis = np.argsort(change[:, 0])
+    x, y, z = (int(axis) for axis in by_axis)
+    fx, fy, fz = (bool(sign < 0) for sign in change[by_axis, 1])
+    axes, flips = (x, y, z), (fx, fy, fz)
+    spacing_mm = tuple(volume.spacing_mm[axis] for axis in axes)
+    box = _crop_box(plan.crop, reorient(volume.array, axes, flips), spacing_mm)
+    fitted = [
+        _fit(stop - start, has, want)
+        for (start, stop), has, want in zip(box, spacing_mm, plan.spacing_mm, strict=True)
+    ]
+    (nx, rx), (ny, ry), (nz, rz) = fitted
+    a, b, c, d = ((float(p), float(q), float(r), float(s)) for p, q, r, s in volume.affine)
+    return Placement(
+        native_shape=volume.shape,
+        native_affine=(a, b, c, d),
+        axes=axes,
+        flips=flips,
+        box=box,
+        shape=(nx, ny, nz),
+        ratio=(rx, ry, rz),
+        source=volume.source,
+    )
 
 
-def _class_indices(plan: Plan, ids: NDArray[Any], source: str) -> Integer[np.ndarray, "x y z"]:
-    """Native ids as 0..N-1."""
-    if not np.issubdtype(ids.dtype, np.integer):
-        raise InputError(f"{source}: labels are {ids.dtype}, not integers; round and save them so")
-    known = [label.id for label in plan.labels]
-    dtype = np.uint8 if len(known) <= 256 else np.int16
-    table = np.zeros(max(known) + 2, dtype)
-    table[known] = np.arange(len(known))
-    index: NDArray[Any] = table[ids.clip(0, max(known) + 1)]
-    # Background is where the table gives 0: any other id found there is not the plan's.
-    strange = np.unique(ids[(index == 0) & (ids != known[0])])
-    if len(strange):
-        raise InputError(
-            f"{source}: label values {', '.join(map(str, strange[:8]))} are not in the plan "
-            f"({', '.join(map(str, known))}); correct the file or name them in the data set"
-        )
-    return index
+def _fit(size: int, has_mm: float, want_mm: float) -> tuple[int, float]:
+    """Voxels of the new grid over `size` old ones, and new voxel size over old."""
+    ratio = want_mm / has_mm
+    if abs(ratio - 1) <= SPACING_TOLERANCE:
+        return size, 1.0
+    # A thousandth of a voxel is rounding in the header, not a reason for one more voxel.
+    return max(1, math.ceil(size / ratio - 1e-3)), ratio
 
 
-def _resample_classes(
-    index: Integer[np.ndarray, "x y z"],
-    shape: tuple[int, int, int],
-    filters: list[Float32[np.ndarray, "_ _"] | None],
-) -> Integer[np.ndarray, "x2 y2 z2"]:
-    """The class that fills most of each new voxel; of equals the first, background foremost."""
-    if all(matrix is None for matrix in filters):
-        return np.ascontiguousarray(index)
-    found = torch.zeros(shape, dtype=torch.from_numpy(index[:0].copy()).dtype)
-    best, rest = torch.zeros(shape), torch.ones(shape)
-    # Only the box of each class is looked at: organs are small beside the scan.
-    for k, box in enumerate(ndimage.find_objects(index.astype(np.int32)), start=1):
-        if box is None:
-            continue
-        parts, cut = zip(*map(_within, filters, box), strict=True)
-        inside = torch.from_numpy((index[box] == k).astype(np.float32, order="C"))
-        share = apply_filters(inside[None], parts)[0]
-        wins = share > best[cut]
-        best[cut] = torch.where(wins, share, best[cut])
-        found[cut] = found[cut].masked_fill(wins, k)
-        rest[cut] -= share
-    # Rounding must not decide between halves.
-    return found.masked_fill_(rest >= best - 1e-5, 0).numpy()
+def _crop_box(crop: Crop, array: NDArray[Any], spacing_mm: Sequence[float]) -> Box:
+    """The box of the rule, grown by its margin; the whole scan where the rule finds nothing."""
+    sizes = array.shape[1:]
+    box = [(0, size) for size in sizes]
+    if crop.kind != "none":
+        inside = array[0] > crop.threshold if crop.kind == "above" else (array != 0).any(axis=0)
+        for k in range(3):
+            hit = np.flatnonzero(inside.any(axis=tuple({0, 1, 2} - {k})))
+            if len(hit):
+                margin = math.ceil(crop.margin_mm / spacing_mm[k])
+                start, stop = int(hit[0]) - margin, int(hit[-1]) + 1 + margin
+                box[k] = (max(0, start), min(sizes[k], stop))
+    x, y, z = box
+    return x, y, z
 
 
-def _within(
-    matrix: Float32[np.ndarray, "_ _"] | None, box: slice
-) -> tuple[Float32[np.ndarray, "_ _"] | None, slice]:
-    """The part of a filter that sees the samples of `box`, and the new voxels it reaches."""
-    if matrix is None:
-        return None, box
-    rows = np.flatnonzero(matrix[:, box].any(axis=1))
-    cut = slice(int(rows[0]), int(rows[-1]) + 1) if len(rows) else slice(0, 0)
-    return np.ascontiguousarray(matrix[cut, box]), cut
+def reorient(
+    array: NDArray[Any], axes: tuple[int, int, int], flips: tuple[bool, bool, bool]
+) -> NDArray[Any]:
+    """A view of an array (..., x, y, z) with permuted, then flipped spatial axes."""
+    n = array.ndim - 3
+    turned = array.transpose(*range(n), *(n + axis for axis in axes))
+    x, y, z = (slice(None, None, -1 if flip else None) for flip in flips)
+    return turned[..., x, y, z]

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, m
 if TYPE_CHECKING:
     import numpy as np
 
-    import unetr.data.grid
+    import unetr.data.placement
     import unetr.image.volume
 
 
@@ -158,16 +158,16 @@ class Plan(_Strict):
 
     def preprocess(
         self, volume: "unetr.image.volume.Volume"
-    ) -> "tuple[np.ndarray[Any, Any], unetr.data.grid.Placement]":
-        """See `unetr.data.placement.preprocess`."""
-        from unetr.data.placement import preprocess
+    ) -> "tuple[np.ndarray[Any, Any], unetr.data.placement.Placement]":
+        """See `unetr.data.preprocess.preprocess`."""
+        from unetr.data.preprocess import preprocess
 
         return preprocess(self, volume)
 
     def restore(
-        self, scores: Any, placement: "unetr.data.grid.Placement"
+        self, scores: Any, placement: "unetr.data.placement.Placement"
     ) -> "np.ndarray[Any, Any]":
-        """See `unetr.data.placement.restore`."""
-        from unetr.data.placement import restore
+        """See `unetr.data.preprocess.restore`."""
+        from unetr.data.preprocess import restore
 
         return restore(self, scores, placement)

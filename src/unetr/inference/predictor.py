@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from unetr.checkpoint.model import Model
-from unetr.data.place import place
-from unetr.data.placement import Placement, Restorer, preprocess
+from unetr.data.placement import Placement, place
+from unetr.data.preprocess import Restorer, preprocess
 from unetr.errors import InputError, TooLittleMemoryError
 from unetr.image.volume import Volume
 from unetr.inference import memory
