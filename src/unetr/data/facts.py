@@ -14,6 +14,7 @@ from jaxtyping import Bool, Integer, Num, Shaped
 from numpy.typing import NDArray
 
 from unetr.image import Volume
+from unetr.metrics.masks import box_of
 
 Triple = tuple[float, float, float]
 
@@ -206,8 +207,7 @@ def _labels(
 
 def _largest_parts(labels: Integer[np.ndarray, "k j i"]) -> dict[int, int]:
     """Voxels of the largest connected piece of each label; axes as in memory."""
-    box = tuple(slice(*_span(labels, axis)) for axis in range(3))
-    part = labels[box]
+    part = labels[box_of(labels)]
     if not part.size:
         return {}
     components = cc3d.connected_components(part, connectivity=26)
@@ -225,19 +225,11 @@ def _box(
     mask: Bool[np.ndarray, "x y z"], labels: Bool[np.ndarray, "x y z"], spacing: Triple
 ) -> Box:
     """The bounding box of a mask, and whether all labelled voxels lie in it."""
-    spans = [_span(mask, axis) for axis in range(3)]
-    wanted = [_span(labels, axis) for axis in range(3)]
-    sides = np.array([stop - start for start, stop in spans])
-    holds = all(a[0] <= b[0] and b[1] <= a[1] for a, b in zip(spans, wanted, strict=True))
+    box, wanted = box_of(mask), box_of(labels)
+    sides = np.array([side.stop - side.start for side in box])
+    holds = all(a.start <= b.start and b.stop <= a.stop for a, b in zip(box, wanted, strict=True))
     return Box(
         kept=float(np.prod(sides / np.array(mask.shape))),
         extent_mm=_triple(sides * np.asarray(spacing)),
         holds_labels=holds or not labels.any(),
     )
-
-
-def _span(mask: Shaped[np.ndarray, "x y z"], axis: int) -> tuple[int, int]:
-    """First voxel along the axis that is not 0, and the one behind the last."""
-    others = tuple(k for k in range(3) if k != axis)
-    hit = np.flatnonzero(mask.any(axis=others))
-    return (int(hit[0]), int(hit[-1]) + 1) if hit.size else (0, 0)

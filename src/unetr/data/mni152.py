@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from unetr.errors import InputError
 from unetr.files import written_whole
 from unetr.image import Volume, write_image, write_labels
+from unetr.metrics.masks import box_of
 
 LICENCE = (
     "free to use, copy, modify and distribute with this notice: Copyright (C) 1993-2009 Louis "
@@ -40,7 +41,8 @@ def write_mni152(folder: Path) -> None:
     """
     t1 = _load("t1")
     labels = _tissue(_load("gm"), _load("wm"))
-    edges = np.linspace(*_extent(labels, axis=1), BLOCKS + 1).round().astype(int)
+    rows = box_of(labels.array[0])[1]
+    edges = np.linspace(rows.start, rows.stop, BLOCKS + 1).round().astype(int)
     training: list[dict[str, str]] = []
     test: list[str] = []
     for block, (start, stop) in enumerate(pairwise(edges)):
@@ -96,13 +98,6 @@ def _tissue(grey: Volume, white: Volume) -> Volume:
     tissue = np.where(grey.array >= white.array, 1, 2)
     tissue[np.maximum(grey.array, white.array) < 128] = 0
     return Volume(tissue.astype(np.uint8), grey.affine, source="tissue")
-
-
-def _extent(labels: Volume, axis: int) -> tuple[int, int]:
-    """First and one past the last voxel of the foreground along `axis` of (x, y, z)."""
-    others = tuple(other for other in range(3) if other != axis)
-    hits = np.flatnonzero((labels.array[0] > 0).any(axis=others))
-    return int(hits[0]), int(hits[-1]) + 1
 
 
 def _block(volume: Volume, start: int, stop: int) -> Volume:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from unetr.data.interpolation import apply_filters, filter_matrix
 from unetr.data.plan import Crop, Plan
 from unetr.image.volume import Volume
+from unetr.metrics.masks import NOWHERE, box_of
 
 # A scan within 1% of the plan's spacing is taken as it is: no network sees that difference, but
 # resampling would blur the scan and its labels.
@@ -144,17 +145,17 @@ def _fit(size: int, has_mm: float, want_mm: float) -> tuple[int, float]:
 
 def _crop_box(crop: Crop, array: NDArray[Any], spacing_mm: Sequence[float]) -> Box:
     """The box of the rule, grown by its margin; the whole scan where the rule finds nothing."""
-    sizes = array.shape[1:]
-    box = [(0, size) for size in sizes]
+    found = NOWHERE
     if crop.kind != "none":
         inside = array[0] > crop.threshold if crop.kind == "above" else (array != 0).any(axis=0)
-        for k in range(3):
-            hit = np.flatnonzero(inside.any(axis=tuple({0, 1, 2} - {k})))
-            if len(hit):
-                margin = math.ceil(crop.margin_mm / spacing_mm[k])
-                start, stop = int(hit[0]) - margin, int(hit[-1]) + 1 + margin
-                box[k] = (max(0, start), min(sizes[k], stop))
-    x, y, z = box
+        found = box_of(inside)
+    if found == NOWHERE:
+        found = (slice(0, array.shape[1]), slice(0, array.shape[2]), slice(0, array.shape[3]))
+    margins = [math.ceil(crop.margin_mm / side_mm) for side_mm in spacing_mm]
+    x, y, z = (
+        (max(0, side.start - margin), min(size, side.stop + margin))
+        for side, margin, size in zip(found, margins, array.shape[1:], strict=True)
+    )
     return x, y, z
 
 

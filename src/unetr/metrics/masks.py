@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
-from jaxtyping import Bool, Integer, Shaped
+from jaxtyping import Integer, Shaped
 from scipy import ndimage
 
 from unetr.errors import InputError
@@ -30,8 +30,8 @@ def check_spacing(spacing_mm: Sequence[float]) -> None:
         raise InputError(f"spacing_mm: {tuple(spacing_mm)} is not three distances above 0; give mm")
 
 
-def box_of(mask: Bool[np.ndarray, "x y z"]) -> Box:
-    """The smallest box around the mask."""
+def box_of(mask: Shaped[np.ndarray, "x y z"]) -> Box:
+    """The smallest box around all that is not 0; NOWHERE without any."""
     box = []
     for axis in range(3):
         filled = np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis})))

@@ -22,6 +22,7 @@ from unetr.image import (
     resample_labels,
     same_grid,
 )
+from unetr.metrics.masks import box_of
 
 # Name, the axis that is cut, and what lies to the left and at the top, of R A S to L P I.
 _VIEWS = (("axial", 2, "R", "A"), ("coronal", 1, "R", "S"), ("sagittal", 0, "A", "S"))
@@ -123,12 +124,10 @@ def _around(
 ) -> tuple[slice, slice, slice]:
     """The mask's box and what lies around it."""
     box = []
-    for axis, side in enumerate(spacing_mm):
-        filled = np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis})))
-        first, last = int(filled[0]), int(filled[-1])
-        margin_mm = max(_LEAST_MARGIN_MM, _MARGIN * (last - first + 1) * side)
-        margin = round(margin_mm / side)
-        box.append(slice(max(0, first - margin), min(mask.shape[axis], last + margin + 1)))
+    for size, filled, side_mm in zip(mask.shape, box_of(mask), spacing_mm, strict=True):
+        margin_mm = max(_LEAST_MARGIN_MM, _MARGIN * (filled.stop - filled.start) * side_mm)
+        margin = round(margin_mm / side_mm)
+        box.append(slice(max(0, filled.start - margin), min(size, filled.stop + margin)))
     return box[0], box[1], box[2]
 
 
