@@ -14,6 +14,8 @@ from unetr.checkpoint.words import (
     training_words,
 )
 
+# Names that are listed of many.
+_MOST_NAMES = 8
 _USE = """\
 For research. This is no medical device: it is not cleared for diagnosis or treatment anywhere, and
 nobody has shown that it is safe for them.
@@ -130,6 +132,6 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
-def _few(names: Sequence[str], most: int = 8) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+def _few(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return ", ".join(names[:_MOST_NAMES]) + more

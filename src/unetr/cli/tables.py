@@ -9,6 +9,8 @@ from rich.table import Table
 
 # Where lines go to a file or another program, none is broken or cut.
 _UNBROKEN = 10_000
+# Names that are listed of many.
+_MOST_NAMES = 5
 
 
 def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -52,7 +54,7 @@ def interval(low: float | None, high: float | None, digits: int = 3) -> str:
     return f"{low:.{digits}f} to {high:.{digits}f}"
 
 
-def shortened(names: Sequence[str], most: int = 5) -> str:
-    """Names in a row, and how many more there are."""
-    rest = len(names) - most
-    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
+def shortened(names: Sequence[str]) -> str:
+    """The first names in a row, and how many more there are."""
+    rest = len(names) - _MOST_NAMES
+    return ", ".join(names[:_MOST_NAMES]) + (f" and {rest} more" if rest > 0 else "")

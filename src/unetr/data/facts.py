@@ -21,6 +21,9 @@ Triple = tuple[float, float, float]
 AIR_HU = -500.0
 """Between air (-1000) and the body (fat -100): what lies above belongs to the patient."""
 
+READERS = 2
+"""Threads that measure cases: unpacking .nii.gz is most of the work and runs beside itself."""
+
 _SAMPLE = 10_000
 _POSITIONS = 1_000_000
 _CONSTANT = 0.05

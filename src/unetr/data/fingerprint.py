@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from unetr.data.cases import Case, Dataset
 from unetr.data.dataset import read_case
-from unetr.data.facts import AIR_HU, Box, CaseFacts, Triple, measure
+from unetr.data.facts import AIR_HU, READERS, Box, CaseFacts, Triple, measure
 from unetr.data.mirror import mirror_twins
 from unetr.data.names import refuse_unnamed
 from unetr.errors import InputError
@@ -107,15 +107,12 @@ class Fingerprint(_Strict):
     crops: tuple[CropStatistics, ...]
 
 
-def fingerprint(
-    dataset: Dataset, on_case: Callable[[str], None] | None = None, workers: int = 2
-) -> Fingerprint:
+def fingerprint(dataset: Dataset, on_case: Callable[[str], None] | None = None) -> Fingerprint:
     """Reads every labelled case once and takes the data set's fingerprint.
 
     Args:
         dataset: A sound data set; `unetr inspect` says whether it is.
         on_case: Called with the name of each case when it is done.
-        workers: Threads. Unpacking .nii.gz is most of the work and runs beside itself.
 
     Raises:
         InputError: a case cannot be read, or image and labels do not fit.
@@ -131,7 +128,7 @@ def fingerprint(
         return found
 
     facts = []
-    pool = ThreadPoolExecutor(workers)
+    pool = ThreadPoolExecutor(READERS)
     try:
         for found in pool.map(facts_of, dataset.cases):
             facts.append(found)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from unetr.data.cases import Case, Dataset, Defect
-from unetr.data.facts import CaseFacts, count_values, measure
+from unetr.data.facts import READERS, CaseFacts, count_values, measure
 from unetr.data.names import unnamed
 from unetr.errors import InputError
 from unetr.image import Volume, read_image, read_labels, same_grid
@@ -30,18 +30,14 @@ class CaseReport:
     facts: CaseFacts | None
 
 
-def inspect(dataset: Dataset, workers: int = 2) -> Iterator[CaseReport]:
+def inspect(dataset: Dataset) -> Iterator[CaseReport]:
     """Reads and checks the labelled cases, one report each, in the data set's order.
 
     Checked are: readable and finite, every channel there, image and label on one grid, label values
     known, some label there, some contrast there. What only several cases together show is found by
     `compare_cases`; what opening the folder showed is in `dataset.defects`.
-
-    Args:
-        dataset: As opened.
-        workers: Threads. Unpacking .nii.gz is most of the work and runs beside itself.
     """
-    pool = ThreadPoolExecutor(workers)
+    pool = ThreadPoolExecutor(READERS)
     try:
         yield from pool.map(lambda case: _inspect_case(dataset, case), dataset.cases)
     finally:

@@ -1,6 +1,6 @@
 """Means with their uncertainty over cases."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,18 +36,22 @@ class Statistics:
     maximum: float | None = None
 
 
-def statistics(
-    values: Float64[np.ndarray, "cases structures"], seed: int = 0, resamples: int = RESAMPLES
-) -> Statistics:
+def statistics(values: Float64[np.ndarray, "cases structures"], seed: int = 0) -> Statistics:
     """Summarises values, nan where undefined: each defined one counts once."""
     defined = values[~np.isnan(values)]
     undefined = values.size - defined.size
     if not defined.size:
         return Statistics(0, undefined)
-    low, high = bootstrap_interval(values, seed, resamples) or (None, None)
+    low, high = bootstrap_interval(values, seed) or (None, None)
     minimum, q1, median, q3, maximum = map(float, np.percentile(defined, (0, 25, 50, 75, 100)))
     mean = float(defined.mean())
     return Statistics(defined.size, undefined, mean, low, high, median, q1, q3, minimum, maximum)
+
+
+def mean_defined(values: Sequence[float]) -> float | None:
+    """Of what is not nan; None where all is."""
+    defined = [value for value in values if not np.isnan(value)]
+    return float(np.mean(defined)) if defined else None
 
 
 def check_seed(seed: int) -> None:
@@ -57,7 +61,7 @@ def check_seed(seed: int) -> None:
 
 
 def bootstrap_interval(
-    values: Float64[np.ndarray, "cases structures"], seed: int = 0, resamples: int = RESAMPLES
+    values: Float64[np.ndarray, "cases structures"], seed: int = 0
 ) -> tuple[float, float] | None:
     """95 % percentile interval of the mean of the defined values; None below two cases.
 
@@ -71,15 +75,14 @@ def bootstrap_interval(
         return None
     rng = np.random.default_rng(seed)
     means = [
-        sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
-        for drawn in _drawn(rng, len(sums), resamples)
+        sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1) for drawn in _drawn(rng, len(sums))
     ]
     low, high = np.percentile(np.concatenate(means), (2.5, 97.5))
     return float(low), float(high)
 
 
-def _drawn(rng: np.random.Generator, cases: int, resamples: int) -> Iterator[np.ndarray]:
+def _drawn(rng: np.random.Generator, cases: int) -> Iterator[np.ndarray]:
     """Indices of cases, (some resamples, cases), in bounded memory."""
     step = max(1, _DRAWN // cases)
-    for first in range(0, resamples, step):
-        yield rng.integers(0, cases, (min(step, resamples - first), cases))
+    for first in range(0, RESAMPLES, step):
+        yield rng.integers(0, cases, (min(step, RESAMPLES - first), cases))

@@ -23,14 +23,14 @@ class Exported:
         return str(self.path)
 
 
-def load_any(path: str | Path, device: str = "cpu") -> Model | Exported:
+def load_any(path: str | Path) -> Model | Exported:
     """A model file of any kind, told apart by its suffix: .safetensors, .onnx, .xml.
 
     Raises:
         InputError: as `load_model`; an exported file without a plan in it.
     """
     path = any_model_file(path)
-    return load_exported(path) if path.suffix in (".onnx", ".xml") else load_model(path, device)
+    return load_exported(path) if path.suffix in (".onnx", ".xml") else load_model(path)
 
 
 def any_model_file(path: str | Path) -> Path:

@@ -1,18 +1,16 @@
 """The record of a prediction run, beside its outputs: what computed them, and how."""
 
-import importlib.metadata
 import json
-import platform
 import resource
 import sys
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from unetr.checkpoint.model import Model
+from unetr.checkpoint.provenance import now, versions
 from unetr.files import written_whole
 from unetr.image import image_suffix
 from unetr.inference.cases import Job, Outcome
@@ -103,12 +101,12 @@ def peak_memory_gb() -> float:
 
 def _run(predictor: Predictor) -> dict[str, Any]:
     return {
-        "written": datetime.now(UTC).isoformat(timespec="seconds"),
+        "written": now(),
         **_computed_by(predictor),
         "device": str(predictor.device),
         "threads": torch.get_num_threads(),
         "peak_memory_gb": round(peak_memory_gb(), 3),
-        "versions": {"python": platform.python_version(), **_versions()},
+        "versions": versions(),
     }
 
 
@@ -140,17 +138,6 @@ def _same(made_by: list[dict[str, str]], now: list[dict[str, str]]) -> bool:
         and one.get("header", other["header"]) == other["header"]
         for one, other in zip(made_by, now, strict=True)
     )
-
-
-def _versions() -> dict[str, str]:
-    packages = ("unetr", "torch", "numpy", "nibabel", "openvino", "onnxruntime")
-    found = {}
-    for name in packages:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def _case(outcome: Outcome) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from unetr.checkpoint.model import load_model, save_model
+from unetr.checkpoint.provenance import now
 from unetr.checkpoint.words import CHOSEN_BY_VALIDATION
 from unetr.data.cases import Case, Dataset
 from unetr.data.plan import Postprocessing
@@ -19,7 +20,7 @@ from unetr.evaluation.structures import LabelTable, structures_of
 from unetr.image import read_labels, write_labels
 from unetr.inference.postprocess import postprocess
 from unetr.metrics import score_structures
-from unetr.training.folder import Manifest, now, write_manifest
+from unetr.training.folder import Manifest, write_manifest
 from unetr.training.history import draw_curves, read_history
 from unetr.training.loop import predictions_folder
 from unetr.training.postprocessing import Labels, choose_rules

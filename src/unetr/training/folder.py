@@ -1,11 +1,8 @@
 """The run folder: what a run is, written once, so that it can be continued and understood."""
 
-import importlib.metadata
 import json
-import platform
 import shutil
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -76,22 +73,6 @@ class Manifest(BaseModel):
     finished: str | None = None
     scores: dict[str, Any] = {}
     licence: str = ""
-
-
-def now() -> str:
-    """The time in ISO 8601."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def versions() -> dict[str, str]:
-    """Of what computes."""
-    found = {"python": platform.python_version()}
-    for name in ("unetr", "torch", "monai", "numpy"):
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def claim(run: Path, *, resume: bool, overwrite: bool) -> bool:

@@ -10,6 +10,7 @@ from torch import nn
 
 from unetr.checkpoint.model import Model, load_model
 from unetr.checkpoint.networks import build_network
+from unetr.checkpoint.provenance import now, versions
 from unetr.data.cases import Dataset
 from unetr.data.fingerprint import fingerprint
 from unetr.data.plan import Plan
@@ -18,7 +19,7 @@ from unetr.files import check_writable
 from unetr.machine import GB, available_gb
 from unetr.training.crossvalidation import check_together
 from unetr.training.fixed import fixed_digest
-from unetr.training.folder import Manifest, command, now, versions
+from unetr.training.folder import Manifest, command
 from unetr.training.folds import split_cases
 from unetr.training.history import check_tensorboard
 from unetr.training.initialise import inherited_network, inherited_plan

@@ -8,7 +8,9 @@ from jaxtyping import Integer
 from scipy import ndimage
 
 from unetr.data.plan import Label, Postprocessing
+from unetr.evaluation.statistics import mean_defined
 from unetr.inference.postprocess import postprocess
+from unetr.metrics.overlap import dice_of_counts
 
 Labels = Integer[np.ndarray, "x y z"]
 
@@ -64,7 +66,7 @@ def choose_rules(
         if len(dice[label.id]) < _LEAST_CASES:
             rules += [whole] if first else []
             continue
-        means = [_mean(values) for values in zip(*dice[label.id], strict=True)]
+        means = [mean_defined(values) or 0.0 for values in zip(*dice[label.id], strict=True)]
         if best := _best(means, first):
             rules.append(candidates[best])
             gains[label.name] = means[best] - means[0]
@@ -90,12 +92,6 @@ def _best(means: Sequence[float], first: int) -> int:
     return removal + half * filled
 
 
-def _mean(dice: Sequence[float]) -> float:
-    """Over the cases where it is defined, as in evaluation."""
-    defined = [value for value in dice if not np.isnan(value)]
-    return float(np.mean(defined)) if defined else 0.0
-
-
 def _dice(
     prediction: Labels,
     reference: Labels,
@@ -105,5 +101,6 @@ def _dice(
 ) -> float:
     """Dice after the rule; `total` counts the reference's voxels in the whole scan."""
     found = postprocess(prediction, spacing_mm, [rule]) == rule.label
-    sizes = int(found.sum()) + total
-    return 2 * int((found & (reference == rule.label)).sum()) / sizes if sizes else float("nan")
+    both = int((found & (reference == rule.label)).sum())
+    dice = dice_of_counts(int(found.sum()), total, both)
+    return float("nan") if dice is None else dice

@@ -12,6 +12,8 @@ from unetr.checkpoint.model import Model
 from unetr.data.cases import Case, Dataset
 from unetr.data.dataset import read_case
 from unetr.errors import TooLittleMemoryError
+from unetr.evaluation.statistics import mean_defined
+from unetr.evaluation.structures import structures_of
 from unetr.image import Volume, write_labels
 from unetr.inference.predictor import Predictor
 from unetr.metrics import dice
@@ -48,7 +50,7 @@ class Validator:
         self.predictor = Predictor(
             model,
             engine="torch",
-            precision="fp32" if precision == "fp32" else "bf16" if precision == "bf16" else "auto",
+            precision="auto" if precision == "fp16" else precision,
             device=str(device),
             postprocessing=False,
         )
@@ -125,16 +127,15 @@ def read_ahead(dataset: Dataset, cases: Sequence[Case]) -> Iterator[tuple[Case, 
 
 
 def scored_names(dataset: Dataset) -> list[str]:
-    """What is scored: regions where the data set has some, else labels but the background."""
-    return [each.name for each in dataset.regions or dataset.labels[1:]]
+    """Of the structures that are scored."""
+    return [each.name for each in structures_of(dataset.labels, dataset.regions)]
 
 
 def dice_scores(dataset: Dataset, found: np.ndarray, reference: np.ndarray) -> Scores:
-    """Dice per scored name; nan where neither has it."""
+    """Dice per structure; nan where neither has it."""
     scores = {}
-    for each in dataset.regions or dataset.labels[1:]:
-        members = each.members if hasattr(each, "members") else (each.id,)
-        score = dice(np.isin(found, members), np.isin(reference, members))
+    for each in structures_of(dataset.labels, dataset.regions):
+        score = dice(np.isin(found, each.members), np.isin(reference, each.members))
         scores[each.name] = float("nan") if score is None else score
     return scores
 
@@ -143,13 +144,8 @@ def summarised(cases: dict[str, Scores], names: Sequence[str], seconds: float) -
     """The means that a run goes by."""
     everything = [value for scores in cases.values() for value in scores.values()]
     return Validated(
-        dice=_mean(everything) or 0.0,
-        labels={name: _mean([scores[name] for scores in cases.values()]) for name in names},
-        cases={name: _mean(list(scores.values())) for name, scores in cases.items()},
+        dice=mean_defined(everything) or 0.0,
+        labels={name: mean_defined([scores[name] for scores in cases.values()]) for name in names},
+        cases={name: mean_defined(list(scores.values())) for name, scores in cases.items()},
         seconds=seconds,
     )
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    defined = [value for value in values if not np.isnan(value)]
-    return float(np.mean(defined)) if defined else None
