@@ -1,23 +1,17 @@
 """The verb `unetr export`."""
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
-
-
-class Format(StrEnum):
-    """What can be exported to."""
-
-    onnx = "onnx"
-    openvino = "openvino"
 
 
 def export(
     model: Annotated[Path, typer.Argument(help="A model file or a run folder.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder to write into.")],
-    format: Annotated[Format, typer.Option("--format", help="Which runtime it is for.")],
+    format: Annotated[
+        Literal["onnx", "openvino"], typer.Option("--format", help="Which runtime it is for.")
+    ],
 ) -> None:
     """Export a network for another runtime, with its plan inside.
 
@@ -26,4 +20,4 @@ def export(
     from unetr.checkpoint import load_model
     from unetr.export import export_model
 
-    typer.echo(str(export_model(load_model(model), out, format.value)))
+    typer.echo(str(export_model(load_model(model), out, format)))

@@ -3,9 +3,8 @@
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -20,31 +19,6 @@ if TYPE_CHECKING:
 MODEL_SUFFIXES = (".safetensors", ".onnx", ".xml", ".pt", ".pth", ".ckpt")
 
 
-class EngineChoice(StrEnum):
-    """What computes the network."""
-
-    auto = "auto"
-    torch = "torch"
-    torch_compile = "torch-compile"
-    openvino = "openvino"
-    onnx = "onnx"
-
-
-class PrecisionChoice(StrEnum):
-    """What it computes in."""
-
-    auto = "auto"
-    fp32 = "fp32"
-    bf16 = "bf16"
-
-
-class BlendChoice(StrEnum):
-    """How overlapping windows are weighed."""
-
-    gaussian = "gaussian"
-    constant = "constant"
-
-
 def predict(
     paths: Annotated[
         list[Path],
@@ -56,18 +30,21 @@ def predict(
     ],
     out: Annotated[Path, typer.Option("-o", "--out", help="A file for one scan, or a folder.")],
     engine: Annotated[
-        EngineChoice, typer.Option(help="What computes the network; auto: the fastest installed.")
-    ] = EngineChoice.auto,
+        Literal["auto", "torch", "torch-compile", "openvino", "onnx"],
+        typer.Option(help="What computes the network; auto: the fastest installed."),
+    ] = "auto",
     precision: Annotated[
-        PrecisionChoice, typer.Option(help="auto: bf16 where the machine computes in it.")
-    ] = PrecisionChoice.auto,
+        Literal["auto", "fp32", "bf16"],
+        typer.Option(help="auto: bf16 where the machine computes in it."),
+    ] = "auto",
     device: Annotated[str, typer.Option(help="Such as cpu, cuda, cuda:1.")] = "auto",
     tta: Annotated[bool, typer.Option("--tta", help="Average over the plan's mirrorings.")] = False,
     overlap: Annotated[
         float | None, typer.Option(help="Of neighbouring windows; default: the plan's.")
     ] = None,
     blend: Annotated[
-        BlendChoice | None, typer.Option(help="Of overlapping windows; default: the plan's.")
+        Literal["gaussian", "constant"] | None,
+        typer.Option(help="Of overlapping windows; default: the plan's."),
     ] = None,
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="Also write them, 4D, 16 bits.")
@@ -121,12 +98,12 @@ def predict(
         return
     predictor = Predictor(
         members,
-        engine=engine.value,
-        precision=precision.value,
+        engine=engine,
+        precision=precision,
         device=device,
         tta=tta,
         overlap=overlap,
-        blend=blend.value if blend else None,
+        blend=blend,
         max_memory_gb=max_memory,
         probabilities=probabilities,
         uncertainty=uncertainty,

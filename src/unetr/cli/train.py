@@ -1,9 +1,8 @@
 """The verb `unetr train`."""
 
 import time
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -11,16 +10,6 @@ from unetr.cli import talk
 
 if TYPE_CHECKING:
     from unetr.training.order import Order
-
-
-class NetworkChoice(StrEnum):
-    """What is trained."""
-
-    unetr = "unetr"
-    unetr_modern = "unetr-modern"
-    dynunet = "dynunet"
-    segresnet = "segresnet"
-    swinunetr = "swinunetr"
 
 
 def train(
@@ -45,7 +34,8 @@ def train(
         ),
     ] = None,
     network: Annotated[
-        NetworkChoice | None, typer.Option(help="Default: the recipe's, which is unetr.")
+        Literal["unetr", "unetr-modern", "dynunet", "segresnet", "swinunetr"] | None,
+        typer.Option(help="Default: the recipe's, which is unetr."),
     ] = None,
     max_minutes: Annotated[
         float | None,
@@ -96,7 +86,7 @@ def train(
         settings=tuple(settings or ()),
         labels=labels,
         fold=number,
-        network=network.value if network else None,
+        network=network,
         init=init,
         max_steps=max_steps,
         max_minutes=max_minutes,
@@ -123,17 +113,17 @@ def _fold(fold: str | None) -> int | None:
 
 def _run(order: "Order", folds: bool) -> None:
     """Trains, and turns the ways in which it can end into exit codes."""
-    import os
     import signal
 
     from unetr.cli.watching import watching
     from unetr.errors import InputError
+    from unetr.inference.ranks import rank_and_count
     from unetr.training.crossvalidation import fold_runs
     from unetr.training.errors import Stopped, TrainingError
     from unetr.training.run import run_training
     from unetr.training.state import stop_on_signals
 
-    leads = int(os.environ.get("RANK", 0)) == 0
+    leads = rank_and_count()[0] == 0
     with stop_on_signals() as stop:
         try:
             with watching() as watcher:

@@ -6,7 +6,7 @@ from typing import Literal
 from unetr.checkpoint.model import Model
 from unetr.errors import InputError
 from unetr.files import written_whole
-from unetr.inference.convert import to_onnx, to_openvino
+from unetr.inference.convert import converted_onnx, write_openvino
 from unetr.inference.engines import installed
 
 # Protocol buffers, which ONNX is made of, end at 2 GB.
@@ -28,19 +28,14 @@ def export_model(model: Model, folder: str | Path, kind: Literal["onnx", "openvi
     if not installed(kind):
         raise InputError(f"--format {kind}: not installed; pip install 'unetr[{kind}]'")
     if kind == "openvino":
-        import openvino as ov
-
-        converted = to_openvino(model)
         path = folder / "model.xml"
-        # What is opened last appears first: the weights, so that a description has them beside it.
-        with written_whole(path) as part, written_whole(path.with_suffix(".bin")) as weights:
-            ov.serialize(converted, part, weights)
+        write_openvino(model, path)
         return path
     size = sum(p.numel() * p.element_size() for p in model.network.state_dict().values())
     if size > _ONNX_BYTES:
         raise InputError(f"{model.source}: over 2 GB, too large for ONNX; use --format openvino")
     path = folder / "model.onnx"
-    content = to_onnx(model).SerializeToString()
+    content = converted_onnx(model)
     with written_whole(path) as part:
         part.write_bytes(content)
     return path

@@ -60,8 +60,6 @@ def to_onnx(model: Model) -> Any:
 
 def converted_openvino(model: Model) -> Path:
     """The network converted, from the cache folder where it was converted before."""
-    import openvino as ov
-
     path = cache_folder() / "openvino" / f"{_fingerprint(model)}.xml"
     _used.add(path)
     weights = path.with_suffix(".bin")
@@ -69,15 +67,26 @@ def converted_openvino(model: Model) -> Path:
         with suppress(OSError):  # a folder that is shared, and may not be written to
             path.touch()
         return path
-    converted = to_openvino(model)
     try:
-        # What is opened last appears first: the weights, so that a description has them beside it.
-        with written_whole(path) as part, written_whole(weights) as weights_part:
-            ov.serialize(converted, part, weights_part)
+        write_openvino(model, path)
     except InputError as error:
         raise InputError(f"{error}; or use --engine torch, which needs no cache") from error
     _drop_old(path.parent)
     return path
+
+
+def write_openvino(model: Model, path: Path) -> None:
+    """Writes the network to `path`, an .xml, with its weights beside it as .bin.
+
+    Raises:
+        InputError: the folder cannot be written to.
+    """
+    import openvino as ov
+
+    converted = to_openvino(model)
+    # What is opened last appears first: the weights, so that a description has them beside it.
+    with written_whole(path) as part, written_whole(path.with_suffix(".bin")) as weights:
+        ov.serialize(converted, part, weights)
 
 
 def converted_onnx(model: Model) -> bytes:
