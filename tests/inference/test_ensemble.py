@@ -61,21 +61,26 @@ def test_mutual_information_is_zero_in_agreement_and_not_in_conflict():
         torch.testing.assert_close(information.item(), expected, atol=1e-4, rtol=0)
 
 
+CUDA = torch.OutOfMemoryError("CUDA out of memory")
+APPLE = RuntimeError("MPS backend out of memory (MPS allocated: 7.9 GB)")
+
+
 class Accelerator:
     """Runs out of memory above `fits` windows."""
 
-    def __init__(self, fits: int) -> None:
-        self.fits = fits
+    def __init__(self, fits: int, error: RuntimeError = CUDA) -> None:
+        self.fits, self.error = fits, error
 
     def __call__(self, windows):
         if len(windows) > self.fits:
-            raise torch.OutOfMemoryError
+            raise self.error
         return windows + 1
 
 
-def test_exhausted_memory_halves_the_batch_for_good():
+@pytest.mark.parametrize("error", [CUDA, APPLE])
+def test_exhausted_memory_halves_the_batch_for_good(error):
     told = []
-    halving = Halving(Accelerator(1), 4, told.append)
+    halving = Halving(Accelerator(1, error), 4, told.append)
     x = torch.randn(7, 1, 2, 2, 2)
     torch.testing.assert_close(halving(x), x + 1)
     assert halving.batch == 1
@@ -87,3 +92,7 @@ def test_exhausted_memory_halves_the_batch_for_good():
 def test_one_window_that_does_not_fit_is_an_error():
     with pytest.raises(torch.OutOfMemoryError):
         Halving(Accelerator(0), 4, lambda _: None)(torch.zeros(1, 1, 2, 2, 2))
+    told = []
+    with pytest.raises(RuntimeError, match="shape"):
+        Halving(Accelerator(0, RuntimeError("shape")), 4, told.append)(torch.zeros(4, 1, 2, 2, 2))
+    assert not told

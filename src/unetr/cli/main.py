@@ -79,7 +79,23 @@ for name, function in VERBS.items():
 
 def main() -> None:
     """Runs the command line and ends the process."""
-    sys.exit(run(sys.argv[1:]))
+    several = int(os.environ.get("WORLD_SIZE", 1)) > 1
+    try:
+        code = run(sys.argv[1:])
+    except Exception:
+        if not several:
+            raise
+        import traceback
+
+        traceback.print_exc()
+        code = 1
+    if code and several:
+        # At Python's own end NCCL would wait for the other processes, which wait for this one.
+        # torchrun ends them when it is gone.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def run(words: Sequence[str]) -> int:

@@ -1,5 +1,6 @@
 """Where the transformer looks: attention rollout, laid over the scan."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -8,7 +9,22 @@ from torch.nn import functional as F
 
 from unetr.checkpoint.model import Model
 from unetr.errors import InputError
+from unetr.inference.exported import Exported
 from unetr.inference.window import Forward
+
+
+def rollouts(members: Sequence[Model | Exported], layer: int) -> Forward:
+    """The mean of the members' rollouts; see `rollout`.
+
+    Raises:
+        InputError: as `rollout`; a member is exported, and has no attention to look at.
+    """
+    found = []
+    for member in members:
+        if isinstance(member, Exported):
+            raise InputError(f"{member.source}: exported, so without attention; drop --attention")
+        found.append(rollout(member, layer))
+    return lambda windows: torch.stack([one(windows) for one in found]).mean(dim=0)
 
 
 def rollout(model: Model, layer: int) -> Forward:

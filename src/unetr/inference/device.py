@@ -33,3 +33,16 @@ def find_device(device: str) -> torch.device:
         reason = str(error).splitlines()[0]
         raise InputError(f"device {device!r} is not available: {reason}; try cpu") from error
     return place
+
+
+def gpu_has_bf16(device: torch.device) -> bool:
+    """Whether that CUDA device computes in bf16 itself; torch answers for the present one."""
+    with torch.cuda.device(device):
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an accelerator's memory was too little; Apple's says so in words alone."""
+    return isinstance(error, torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and "backend out of memory" in str(error)
+    )

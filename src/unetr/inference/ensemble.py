@@ -6,6 +6,8 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
+from unetr.checkpoint.words import counted
+from unetr.inference.device import is_out_of_memory
 from unetr.inference.uncertainty import entropy
 from unetr.inference.window import Activation, Forward
 
@@ -81,15 +83,14 @@ class Halving:
         """As `forward`.
 
         Raises:
-            torch.OutOfMemoryError: not even one window fits.
+            RuntimeError: not even one window fits.
         """
         while True:
             try:
                 parts = [self.forward(part) for part in torch.split(windows, self.batch)]
                 return parts[0] if len(parts) == 1 else torch.cat(parts)
-            except torch.OutOfMemoryError:
-                if self.batch == 1:
+            except RuntimeError as error:
+                if not is_out_of_memory(error) or self.batch == 1:
                     raise
                 self.batch //= 2
-                count = "1 window" if self.batch == 1 else f"{self.batch} windows"
-                self.told(f"out of memory: {count} at a time from now on")
+                self.told(f"out of memory: {counted(self.batch, 'window')} at a time from now on")

@@ -12,6 +12,8 @@ from unetr.machine import GB, told_bytes
 
 # Planes of scores finished at a time, if memory does not call for fewer.
 MOST_PLANES = 32
+# Devices that compute in the host's own memory.
+ON_HOST = ("cpu", "mps")
 _FLOAT32 = 4
 
 

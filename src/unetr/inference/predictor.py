@@ -14,9 +14,10 @@ from unetr.data.preprocess import Restorer, preprocess
 from unetr.errors import InputError, TooLittleMemoryError
 from unetr.image.volume import Volume
 from unetr.inference import memory
-from unetr.inference.attention import rollout
+from unetr.inference.attention import rollouts
 from unetr.inference.body import inside, outside_scores
 from unetr.inference.clock import Clock
+from unetr.inference.device import is_out_of_memory
 from unetr.inference.engine import EngineName, Precision
 from unetr.inference.engines import make_engine, needs_processor
 from unetr.inference.ensemble import Halving, averaged, mirrorings
@@ -26,7 +27,7 @@ from unetr.inference.postprocess import postprocess
 from unetr.inference.prediction import Prediction
 from unetr.inference.ranks import processes_here
 from unetr.inference.uncertainty import entropy
-from unetr.inference.window import Activation, Blend, Forward, sliding_slabs
+from unetr.inference.window import Activation, Blend, sliding_slabs
 from unetr.machine import free_gb, resident_gb
 
 OnWindow = Callable[[int, int], None]
@@ -103,7 +104,7 @@ class Predictor:
         self._channels = self.plan.out_channels + (uncertainty and self.views > 1)
         self._attention: Halving | None = None
         if attention_layer is not None:
-            self._attention = Halving(_rollouts(members, attention_layer), self.engine.batch, _tell)
+            self._attention = Halving(rollouts(members, attention_layer), self.engine.batch, _tell)
         self._accumulate_on: torch.device = self.device
         self._warm = False
 
@@ -143,7 +144,9 @@ class Predictor:
         """
         try:
             return self._restored(scan, clock)
-        except torch.OutOfMemoryError as error:
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
             if self._accumulate_on.type == "cpu":
                 patch = " x ".join(map(str, self.plan.patch_voxels))
                 raise InputError(
@@ -220,8 +223,8 @@ class Predictor:
             placement,
             self.plan,
             channels=self._channels,
-            computing_gb=self._computing_gb() if self.device.type == "cpu" else 0.0,
-            slab_on_host=self._accumulate_on.type == "cpu",
+            computing_gb=self._computing_gb() if self.device.type in memory.ON_HOST else 0.0,
+            slab_on_host=self._accumulate_on.type in memory.ON_HOST,
             probabilities=self.probabilities,
             maps=self.uncertainty * (1 + (self.views > 1)) + (self._attention is not None),
             postprocessing=self.postprocessing and bool(self.plan.postprocessing),
@@ -286,13 +289,3 @@ def _tell(message: str) -> None:
 def _like(volume: Volume, array: np.ndarray) -> Volume:
     """Another array (channel, x, y, z) on the grid of `volume`."""
     return replace(volume, array=array)
-
-
-def _rollouts(members: Sequence[Model | Exported], layer: int) -> Forward:
-    """The mean attention rollout of the members."""
-    found = []
-    for member in members:
-        if isinstance(member, Exported):
-            raise InputError(f"{member.source}: exported, so without attention; drop --attention")
-        found.append(rollout(member, layer))
-    return lambda windows: torch.stack([one(windows) for one in found]).mean(dim=0)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from unetr.checkpoint.model import Model
 from unetr.errors import InputError
+from unetr.inference.device import gpu_has_bf16, is_out_of_memory
 from unetr.inference.engine import Engine, Precision, activation
 
 
@@ -23,11 +24,20 @@ def torch_engine(
     Args:
         compiled: Have torch write kernels for it, in the first `ready` or call.
     """
-    network: Any = model.network.to(device).eval()
-    if device.type in ("cpu", "cuda"):
+    try:
+        network: Any = model.network.to(device).eval()
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        raise InputError(
+            f"{model.source}: does not fit on {device}; free its memory, or use --device cpu"
+        ) from error
+    if device.type == "cpu":
         # Convolutions there read a voxel's channels together. The model's own network is laid out
         # so; what exports or saves it does not mind.
         network = network.to(memory_format=torch.channels_last_3d)
+    if precision == "bf16" and device.type == "mps":
+        raise InputError("--precision bf16: not on this device; take fp32 or auto")
     dtype: Literal["fp32", "bf16"] = "fp32"
     if precision == "bf16" or (precision == "auto" and _bf16_is_faster(device)):
         dtype = "bf16"
@@ -61,9 +71,9 @@ def _compiled(engine: Engine) -> Engine:
                 # Advice to programmers, not to compute fp32 as what was asked for.
                 warnings.filterwarnings("ignore", message="TensorFloat32 tensor cores")
                 engine.forward(blank)
-        except torch.OutOfMemoryError:
-            return  # The scan will tell what does not fit.
         except Exception as error:
+            if is_out_of_memory(error):
+                return  # The scan will tell what does not fit.
             reason = str(error).strip().splitlines()[0]
             raise InputError(
                 f"{engine.source}: torch cannot compile it ({reason}); use --engine torch"
@@ -94,6 +104,6 @@ def _computing_in(dtype: str, device: torch.device) -> Iterator[None]:
 
 def _bf16_is_faster(device: torch.device) -> bool:
     if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+        return gpu_has_bf16(device)
     # mkldnn answers yes from AVX-512 without bf16 instructions on, where it is emulated and slow.
     return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())

@@ -81,7 +81,9 @@ class Batches:
         """The next batch; waits for it if it is not ready."""
         self._ask()
         made = self._waiting.popleft().result()
-        x, y = (part.to(self._device, non_blocking=True) for part in (made.x, made.y))
+        # Only from pinned memory: the rest may be let go, and used again, before it is copied.
+        pinned = self._device.type == "cuda"
+        x, y = (part.to(self._device, non_blocking=pinned) for part in (made.x, made.y))
         return Batch(x, y, made.names)
 
     def take_several(self, count: int) -> list[Batch]:

@@ -11,12 +11,13 @@ import torch
 from torch import distributed as dist
 
 from unetr.errors import InputError
-from unetr.training.errors import TrainingError
+from unetr.training.errors import Stopped, TrainingError
 
 T = TypeVar("T")
 
 _PATIENCE = timedelta(minutes=60)
-"""How long a process waits for the others: rank 0 takes the fingerprint alone at first."""
+"""How long a process waits for a message: rank 0 takes the fingerprint alone at first. NCCL, which
+only exchanges gradients, keeps its own, shorter time."""
 
 
 @dataclass(frozen=True)
@@ -110,19 +111,28 @@ def joined(device: torch.device) -> Iterator[Processes]:
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    backend = "nccl" if device.type == "cuda" else "gloo"
-    dist.init_process_group(backend, timeout=_PATIENCE)
+    nccl = device.type == "cuda"
+    dist.init_process_group("nccl" if nccl else "gloo", timeout=None if nccl else _PATIENCE)
+    together = not nccl
     try:
         control = dist.new_group(backend="gloo", timeout=_PATIENCE)
         yield Processes(dist.get_rank(), dist.get_world_size(), control)
+        together = True
+    except Stopped:
+        together = True
+        raise
     except RuntimeError as error:
         if not _is_lost(error):
             raise
+        reason = str(error).strip().splitlines()[-1][:200]
         raise TrainingError(
-            "another process of the run is gone; start all of them again with --resume"
+            "another process of the run is gone; start all of them again with --resume "
+            f"(torch says: {reason})"
         ) from error
     finally:
-        dist.destroy_process_group()
+        # NCCL would wait for processes that did not fail and do not leave.
+        if together:
+            dist.destroy_process_group()
 
 
 def _is_lost(error: RuntimeError) -> bool:

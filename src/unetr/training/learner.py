@@ -42,7 +42,7 @@ class Learner:
             network.parameters(),
             lr=training.lr or 0.0,
             weight_decay=training.weight_decay,
-            fused=device.type in ("cpu", "cuda"),
+            fused=device.type in ("cpu", "cuda", "mps"),
         )
         self.ema = Ema(network, training.ema) if training.ema else None
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")

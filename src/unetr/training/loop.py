@@ -3,8 +3,7 @@
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
@@ -15,7 +14,7 @@ import torch
 from unetr.checkpoint.model import Model, save_model
 from unetr.training.batches import Batch, Batches
 from unetr.training.distributed import Processes
-from unetr.training.errors import Stopped, TrainingError
+from unetr.training.errors import Stopped, TrainingError, not_finite, told_of_memory
 from unetr.training.history import History
 from unetr.training.learner import Learner
 from unetr.training.precision import Precision
@@ -105,7 +104,7 @@ def train(job: Job) -> State:
             if step >= _COMPILED_FROM:
                 learner.expect_many()
             step += 1
-            with _told_of_memory(job, step):
+            with told_of_memory(step, recipe, job.model.plan, job.device):
                 parts = parts or batches.take_several(training.accumulate)
                 on_device = learner.gradients(parts, seed)
                 learner.apply(lr, step)
@@ -118,7 +117,7 @@ def train(job: Job) -> State:
             loss, stopping = processes.mean([loss, float(job.stop.requested)])
             if not (math.isfinite(loss) and (math.isfinite(norm) or learner.scaler.is_enabled())):
                 found = chain(*processes.gather(names))
-                raise TrainingError(_not_finite(step, loss, norm, lr, found))
+                raise TrainingError(not_finite(step, loss, norm, lr, found))
             watch.stepped(step, loss, lr, norm)
             if stopping:
                 watch.save(step)
@@ -129,28 +128,6 @@ def train(job: Job) -> State:
     return watch.state
 
 
-@contextmanager
-def _told_of_memory(job: Job, step: int) -> Iterator[None]:
-    """Raises TrainingError where an accelerator has too little memory for a step."""
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        patch = " x ".join(map(str, job.model.plan.patch_voxels))
-        raise TrainingError(
-            f"step {step}: a batch of {job.recipe.training.batch} with patches of {patch} voxels "
-            f"does not fit into the memory of {job.device}; begin anew (--overwrite) with a "
-            "smaller training.batch or data.patch_voxels, or UNETR's network.checkpointing=true"
-        ) from error
-
-
-def _not_finite(step: int, loss: float, norm: float, lr: float, names: Iterable[str]) -> str:
-    return (
-        f"step {step}: the loss is {loss:g}, the gradient's norm {norm:g} at learning rate "
-        f"{lr:.3g}, on {', '.join(sorted(set(names)))}; look at these cases, or start again with "
-        "a lower training.lr"
-    )
-
-
 class Watch:
     """What happens between steps: telling, validating, saving."""
 
@@ -158,7 +135,7 @@ class Watch:
         self.job, self.learner = job, learner
         self.state = State(0, 0.0, 0, -1.0, **learner.state())
         if job.resume:
-            loaded = load_state(job.run, job.device)
+            loaded = load_state(job.run)
             learner.load({key: getattr(loaded, key) for key in learner.state()})
             # The learner has its own tensors: those of the file are let go.
             self.state = replace(loaded, **learner.state())

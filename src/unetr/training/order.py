@@ -261,7 +261,7 @@ def initial_network(manifest: Manifest, seed: int, resumed: bool) -> nn.Module:
 def step_memory_gb(device: torch.device) -> float:
     """Memory that a training step may take, beside cases and cache."""
     if device.type == "cuda":
-        return float(torch.cuda.mem_get_info(device)[1]) / GB * 0.8
+        return float(torch.cuda.mem_get_info(device)[0]) / GB * 0.9
     return available_gb() * _MEMORY_SHARE
 
 

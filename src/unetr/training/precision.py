@@ -8,6 +8,7 @@ from torch import nn
 
 from unetr.data.plan import Plan
 from unetr.errors import InputError
+from unetr.inference.device import gpu_has_bf16
 
 Precision = Literal["fp32", "bf16", "fp16"]
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -39,7 +40,7 @@ def choose_precision(
         check_precision(asked, network, plan, device, "take fp32 or auto")
         return asked, "as asked for"
     if device.type == "cuda":
-        if torch.cuda.is_bf16_supported(including_emulation=False):
+        if gpu_has_bf16(device):
             return "bf16", "the GPU computes in it"
         return "fp16", "the GPU has no bf16"
     if device.type != "cpu":
@@ -59,9 +60,16 @@ def check_precision(
     """Refuses what the device cannot train in.
 
     Raises:
-        InputError: fp16 on a processor, or bf16 where its gradients are wrong there.
+        InputError: fp16 on a processor, bf16 where its gradients are wrong there or a GPU has none,
+            either on an accelerator whose transposed convolutions have neither.
     """
+    if device.type == "cuda":
+        if precision == "bf16" and not gpu_has_bf16(device):
+            raise InputError(f"training.precision bf16: {device} has none; {cure}")
+        return
     if device.type != "cpu":
+        if precision != "fp32":
+            raise InputError(f"training.precision {precision}: not on {device}; {cure}")
         return
     if precision == "fp16":
         raise InputError(f"training.precision fp16 needs a GPU; {cure}")

@@ -66,8 +66,8 @@ def save_state(run: Path, state: State) -> None:
             ) from error
 
 
-def load_state(run: Path, device: torch.device | str = "cpu") -> State:
-    """Reads the run's state, and clears away what killed writers left beside it.
+def load_state(run: Path) -> State:
+    """Reads the run's state into the host's memory, and clears away what killed writers left.
 
     Raises:
         InputError: there is none, or it is of another version.
@@ -78,7 +78,7 @@ def load_state(run: Path, device: torch.device | str = "cpu") -> State:
     for part in path.parent.glob(".part-*"):
         part.unlink(missing_ok=True)
     try:
-        return State(**torch.load(path, map_location=device, weights_only=True))
+        return State(**torch.load(path, map_location="cpu", weights_only=True))
     except (TypeError, RuntimeError, EOFError, UnpicklingError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(
