@@ -237,10 +237,11 @@ def _mapped(description: Path, table: Any) -> tuple[Case, ...]:
 def _in_folders(root: Path, ending: str, channels: int) -> tuple[tuple[Case, ...], list[Defect]]:
     """Pairs imagesTr/NAME_0000 with labelsTr/NAME; every channel is expected, there or not."""
     images_folder, labels_folder = root / "imagesTr", root / "labelsTr"
-    files = _with_ending(images_folder, ending)
-    labels = {stem(path): path for path in _with_ending(labels_folder, ending)}
+    files, defects = _with_ending(images_folder, ending)
+    label_files, others = _with_ending(labels_folder, ending)
+    defects += others
+    labels = {stem(path): path for path in label_files}
     scans: dict[str, Path] = {}
-    defects = []
     for path in files:
         name, channel = split_channel(stem(path))
         if channel is None:
@@ -269,13 +270,20 @@ def _in_folders(root: Path, ending: str, channels: int) -> tuple[tuple[Case, ...
     return cases, defects
 
 
-def _with_ending(folder: Path, ending: str) -> list[Path]:
+def _with_ending(folder: Path, ending: str) -> tuple[list[Path], list[Defect]]:
+    """The images that end so, in small or capital letters, and a word on each other one."""
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; nnU-Net's layout keeps its files there")
     files = image_files(folder)
-    fitting = [path for path in files if path.name.endswith(ending)]
+    fitting = [path for path in files if image_suffix(path) == ending]
+    others = [path for path in files if image_suffix(path) != ending]
     if not fitting:
-        others = sorted({image_suffix(path) for path in files})
-        said = f"the files end in {others[0]}: set file_ending to that" if others else "it is empty"
-        raise InputError(f"{folder}: no file ends in {ending}; {said}")
-    return fitting
+        found = f"the files end in {image_suffix(others[0])}: set file_ending to that"
+        raise InputError(
+            f"{folder}: no file ends in {ending}; {found if others else 'it is empty'}"
+        )
+    cure = "convert it, or remove it"
+    return fitting, [
+        Defect(path, "file name", f"does not end in file_ending {ending}, so it is left out", cure)
+        for path in others
+    ]

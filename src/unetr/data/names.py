@@ -35,7 +35,7 @@ def read_names(path: Path) -> Names:
         InputError: the file is missing or not TOML, or a table in it is wrong.
     """
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        document = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file; give a labels.toml that exists") from error
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
