@@ -30,7 +30,7 @@ def test_suffixes_may_differ(tmp_path):
 def test_words_for_the_kind_are_passed_over_where_nothing_fits_else(tmp_path):
     one = folder(tmp_path / "p", "img0001.nii.gz", "img0002.nii.gz")
     other = folder(tmp_path / "r", "label0001.nii.gz", "label0002.nii.gz")
-    expected = {"img0001": "label0001.nii.gz", "img0002": "label0002.nii.gz"}
+    expected = {"label0001": "label0001.nii.gz", "label0002": "label0002.nii.gz"}
     assert matched(match(one, other)) == expected
 
 
@@ -40,7 +40,7 @@ def test_plain_folders_name_predictions_after_images(tmp_path):
     folder(tmp_path / "data" / "labels", "label0001.nii.gz")
     save(tmp_path / "data" / "labels" / "label0002.nii.gz", LABELS + 1)
     found = match(one, tmp_path / "data")
-    assert matched(found) == {"img0001": "label0001.nii.gz"}
+    assert matched(found) == {"label0001": "label0001.nii.gz"}
     assert found.references == ("label0002",)
     assert found.pairs[0].images[0].name == "img0001.nii.gz"
 

@@ -13,7 +13,12 @@ from unetr.image import IMAGE_SUFFIXES, image_suffix
 
 @dataclass(frozen=True)
 class Pair:
-    """A prediction, its reference, and the scan itself where it is known."""
+    """A prediction, its reference, and the scan itself where it is known.
+
+    Attributes:
+        case: Named by the reference, so that evaluations of predictions that are named otherwise
+            can be compared.
+    """
 
     case: str
     prediction: Path
@@ -64,8 +69,8 @@ def match(
             f"{next(iter(found.values())).name} here, {cases[0].name} there); name them alike"
         )
     pairs = [
-        Pair(name, found[name], case.label, case.images)
-        for name, case in sorted(matched.items())
+        Pair(case.name, found[name], case.label, case.images)
+        for name, case in sorted(matched.items(), key=lambda item: item[1].name)
         if case.label is not None
     ]
     used = set(map(id, matched.values()))
@@ -141,13 +146,14 @@ def _with_images(pairs: Sequence[Pair], images: Path) -> list[Pair]:
     scans = find_images(images)
     if images.is_file() and len(pairs) == 1:
         return [replace(pairs[0], images=scans[0].images)]
-    matched = _by_name({pair.case: pair.prediction for pair in pairs}, scans)
+    matched = _by_name({stem(pair.prediction): pair.prediction for pair in pairs}, scans)
     if not matched:
         raise InputError(
             f"{images}: no image has the name of a prediction (the first is {scans[0].name} here, "
-            f"{pairs[0].case} there); name them alike"
+            f"{stem(pairs[0].prediction)} there); name them alike"
         )
     return [
-        replace(pair, images=matched[pair.case].images) if pair.case in matched else pair
+        replace(pair, images=matched[name].images) if (name := stem(pair.prediction)) in matched
+        else pair
         for pair in pairs
-    ]
+    ]  # fmt: skip
