@@ -88,12 +88,6 @@ def test_errors_of_a_case_reach_the_loop():
         batches.take()
 
 
-def test_the_loops_threads_stay_as_they_were():
-    before = torch.get_num_threads()
-    taken(1)
-    assert torch.get_num_threads() == before
-
-
 def test_accelerators_have_their_share_of_the_cores(monkeypatch):
     monkeypatch.setattr(batches, "cores", lambda: 12)
     assert workers_for(torch.device("cpu"), 1) == 1

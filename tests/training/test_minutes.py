@@ -12,9 +12,7 @@ from unetr.training.progress import Silence
 from unetr.training.run import run_training
 from unetr.training.state import StopRequest, load_state
 
-from .phantoms import TINY, write_phantoms
-
-FAST = (*TINY, "training.precision=fp32", "training.batch=2", "training.log_steps=1")
+from .phantoms import FAST, write_phantoms
 
 
 @pytest.fixture
@@ -51,3 +49,13 @@ def test_minutes_take_the_place_of_the_recipes_steps(order):
     assert (training.max_steps, training.max_minutes) == (5000, None)
     both = resolve(replace(order, max_steps=9, max_minutes=7.0)).training
     assert (both.max_steps, both.max_minutes) == (9, 7.0)
+
+
+def test_a_resumed_run_is_not_given_an_end_that_lies_behind(order):
+    run(replace(order, max_steps=1))
+    history = order.run / "history.jsonl"
+    history.write_text(history.read_text() + '{"step": 1, "seconds": 600.0, "loss": 1.0}\n')
+    told = r"max-minutes 5: counts from the run's beginning, and it has taken 10.0 minutes already"
+    with pytest.raises(InputError, match=told):
+        run(replace(order, max_steps=None, max_minutes=5.0, resume=True))
+    assert read_manifest(order.run).status == "finished"

@@ -39,7 +39,10 @@ def train(
     ] = None,
     max_minutes: Annotated[
         float | None,
-        typer.Option(help="The run (each fold) ends, validated, within this time."),
+        typer.Option(
+            help="The run (each fold) ends, validated, so long after it began; what it took before "
+            "--resume counts."
+        ),
     ] = None,
     max_steps: Annotated[int | None, typer.Option(help="The run ends after so many steps.")] = None,
     resume: Annotated[

@@ -10,6 +10,7 @@ from unetr.checkpoint.networks import build_network
 from unetr.errors import InputError
 from unetr.training.fixed import SECTIONS, fixed_digest, is_fixed
 from unetr.training.folder import Manifest, read_manifest, read_recipe
+from unetr.training.history import read_history
 from unetr.training.order import Order, Prepared, ended, open_for_training
 from unetr.training.precision import check_precision
 from unetr.training.recipe_toml import load_recipe, recipe_names
@@ -52,7 +53,20 @@ def continued(order: Order) -> Prepared:
             f"{dataset.root}: cases {', '.join(sorted(missing)[:5])} of the run are not there; "
             "give the data set that it began with"
         )
-    return Prepared(manifest, recipe, extended=recipe.training != before.training)
+    extended = recipe.training != before.training
+    if extended and recipe.training.max_minutes is not None:
+        _check_minutes_left(order.run, recipe.training.max_minutes)
+    return Prepared(manifest, recipe, extended)
+
+
+def _check_minutes_left(run: Path, minutes: float) -> None:
+    """Raises InputError where the new end lies behind: it would stop the run in its middle."""
+    spent = max((line["seconds"] for line in read_history(run) if "seconds" in line), default=0)
+    if spent >= 60 * minutes:
+        raise InputError(
+            f"--max-minutes {minutes:g}: counts from the run's beginning, and it has taken "
+            f"{spent / 60:.1f} minutes already; give more than that, or --max-steps"
+        )
 
 
 def check_device(manifest: Manifest, device: torch.device) -> None:
