@@ -10,6 +10,7 @@ from unetr.errors import InputError
 from unetr.training.crossvalidation import write_cross_validation
 from unetr.training.errors import Stopped
 from unetr.training.folder import read_manifest, write_manifest
+from unetr.training.planned import plan_run
 from unetr.training.run import run_training
 from unetr.training.state import StopRequest, load_state
 
@@ -73,10 +74,19 @@ def test_folds_are_replaced_together(order, tmp_path):
 
 
 @pytest.mark.slow
-def test_all_folds_in_turn_and_their_summary(order, tmp_path):
+def test_all_folds_in_turn_and_their_summary(order, tmp_path, monkeypatch):
     data = write_phantoms(tmp_path / "three", cases=3)
     folds = replace(order, dataset=data, max_steps=1)
+    # As where other memory is free for each fold.
+    overlaps = iter((0.25, 0.5, 0.75))
+
+    def planned(*asked):
+        return plan_run(*asked).model_copy(update={"overlap": next(overlaps)})
+
+    monkeypatch.setattr("unetr.training.order.plan_run", planned)
     run(folds, folds=True)
+    plans = [read_manifest(order.run / f"fold_{fold}").plan for fold in range(3)]
+    assert plans[0] == plans[1] == plans[2]
     summary = json.loads((order.run / "cross_validation.json").read_text())
     assert len(summary["folds"]) == 3
     assert sorted(summary["cases"]) == ["phantom0", "phantom1", "phantom2"]

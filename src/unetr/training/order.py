@@ -12,6 +12,7 @@ from unetr.checkpoint.model import Model, load_model
 from unetr.checkpoint.networks import build_network
 from unetr.checkpoint.provenance import now, versions
 from unetr.data.cases import Dataset
+from unetr.data.dataset import open_dataset
 from unetr.data.fingerprint import fingerprint
 from unetr.data.plan import Plan
 from unetr.errors import InputError
@@ -19,7 +20,7 @@ from unetr.files import check_writable
 from unetr.machine import GB, available_gb
 from unetr.training.crossvalidation import check_together
 from unetr.training.fixed import fixed_digest
-from unetr.training.folder import Manifest, command
+from unetr.training.folder import Manifest, command, read_manifest
 from unetr.training.folds import split_cases
 from unetr.training.history import check_tensorboard
 from unetr.training.initialise import inherited_network, inherited_plan
@@ -166,6 +167,9 @@ def decide(order: Order, device: torch.device, world: int, watcher: Watcher) -> 
 
     found = fingerprint(dataset, on_case)
     plan = plan_run(dataset, found, recipe, device.type, step_memory_gb(device))
+    if order.together is not None:
+        # Whatever memory is free by now: models of one plan can be averaged.
+        plan = read_manifest(order.together).plan
     if why_regions:
         plan = plan.model_copy(update={"reasons": plan.reasons | {"regions": why_regions}})
     if model is not None:
@@ -225,11 +229,16 @@ def open_for_training(order: Order) -> Dataset:
     """Opens the data set.
 
     Raises:
-        InputError: it is none.
+        InputError: it is none, or its names cannot be written down.
     """
-    from unetr.data.dataset import open_dataset
-
-    return open_dataset(order.dataset, order.labels)
+    dataset = open_dataset(order.dataset, order.labels)
+    for name in (str(dataset.root.resolve()), *(case.name for case in dataset.cases)):
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            told = name.encode(errors="replace").decode()
+            raise InputError(f"{told}: a name that is not UTF-8; rename it") from None
+    return dataset
 
 
 def new_network(
