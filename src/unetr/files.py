@@ -63,9 +63,17 @@ def check_writable(folder: Path, option: str = "-o") -> None:
 
 
 def cache_folder() -> Path:
-    """Where the system wants what can be had again: XDG_CACHE_HOME/unetr or ~/.cache/unetr."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "unetr"
+    """Where the system wants what can be had again: XDG_CACHE_HOME/unetr or ~/.cache/unetr.
+
+    Raises:
+        InputError: there is no home.
+    """
+    if base := os.environ.get("XDG_CACHE_HOME"):
+        return Path(base) / "unetr"
+    try:
+        return Path.home() / ".cache" / "unetr"
+    except RuntimeError as error:
+        raise InputError("there is no home folder for a cache; set XDG_CACHE_HOME") from error
 
 
 def as_input_error(path: Path, error: OSError) -> InputError:

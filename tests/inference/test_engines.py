@@ -3,6 +3,7 @@
 import functools
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -307,3 +308,20 @@ def test_more_processes_than_accelerators_are_told(monkeypatch):
     monkeypatch.setenv("LOCAL_RANK", "3")
     with pytest.raises(InputError, match=r"process 4 of this machine, which has 2 cuda devices"):
         find_device("auto")
+
+
+def test_without_a_cache_the_fastest_engine_is_torch(model, monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.warns(UserWarning, match=r"cannot be written to.*torch computes, which is slower"):
+        assert make_engine(model, device="cpu").name == "torch"
+    with pytest.raises(InputError, match=r"cannot be written to.*or use --engine torch"):
+        make_engine(model, "openvino", device="cpu")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+
+    def homeless():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", homeless)
+    with pytest.warns(UserWarning, match="there is no home folder for a cache"):
+        assert make_engine(model, device="cpu").name == "torch"

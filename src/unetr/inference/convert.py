@@ -15,12 +15,16 @@ from torch import Tensor
 from unetr.checkpoint.header import METADATA_KEY
 from unetr.checkpoint.model import Model
 from unetr.errors import InputError
-from unetr.files import cache_folder, written_whole
+from unetr.files import cache_folder, check_writable, written_whole
 
 # Converted networks are as large as their weights; older ones are dropped from the cache.
 _KEPT = 8
 # By this process, which will want all members of an ensemble again the next time.
 _used: set[Path] = set()
+
+
+class NoCacheError(InputError):
+    """What is converted cannot be kept anywhere."""
 
 
 def to_openvino(model: Model) -> Any:
@@ -59,18 +63,23 @@ def to_onnx(model: Model) -> Any:
 
 
 def converted_openvino(model: Model) -> Path:
-    """The network converted, from the cache folder where it was converted before."""
-    path = cache_folder() / "openvino" / f"{_fingerprint(model)}.xml"
-    _used.add(path)
-    weights = path.with_suffix(".bin")
-    if path.exists() and weights.exists():
-        with suppress(OSError):  # a folder that is shared, and may not be written to
-            path.touch()
-        return path
+    """The network converted, from the cache folder where it was converted before.
+
+    Raises:
+        NoCacheError: there is none, or it cannot be written to.
+    """
     try:
+        path = cache_folder() / "openvino" / f"{_fingerprint(model)}.xml"
+        _used.add(path)
+        if path.exists() and path.with_suffix(".bin").exists():
+            with suppress(OSError):  # a folder that is shared, and may not be written to
+                path.touch()
+            return path
+        # Converting takes seconds.
+        check_writable(path.parent, "XDG_CACHE_HOME")
         write_openvino(model, path)
     except InputError as error:
-        raise InputError(f"{error}; or use --engine torch, which needs no cache") from error
+        raise NoCacheError(f"{error}; or use --engine torch, which needs no cache") from error
     _drop_old(path.parent)
     return path
 

@@ -2,11 +2,13 @@
 
 import importlib.util
 import math
+import warnings
 
 import torch
 
 from unetr.checkpoint.model import Model
 from unetr.errors import InputError
+from unetr.inference.convert import NoCacheError
 from unetr.inference.device import find_device
 from unetr.inference.engine import Engine, EngineName, Kind, Precision
 from unetr.inference.exported import Exported
@@ -56,7 +58,14 @@ def make_engine(
         raise InputError(f"engine {chosen} runs on the processor here; use --device cpu")
     if chosen == "onnx":
         return onnx_engine(model, precision)
-    return openvino_engine(model, precision, spare_gb)
+    try:
+        return openvino_engine(model, precision, spare_gb)
+    except NoCacheError as error:
+        if name != "auto":
+            raise
+        warnings.warn(f"{error}; torch computes, which is slower", UserWarning, stacklevel=2)
+        assert isinstance(model, Model)
+        return torch_engine(model, precision, place)
 
 
 def needs_processor(model: Model | Exported, name: EngineName) -> bool:
