@@ -24,7 +24,9 @@ def test_monai_checkpoint_is_imported(tmp_path, unetr):
     network = monai_checkpoint(checkpoint, (1, 14))
     code, said, err = unetr("import-monai", checkpoint, "-o", out, "--recipe", "btcv-monai")
     assert (code, said.strip()) == (0, str(out)), err
+    assert "its positions are of patches of 32 x 32 x 32 voxels, so it predicts such ones" in err
     loaded = load_model(out)
+    assert loaded.plan.patch_voxels == (32, 32, 32)
     assert loaded.plan.labels[6].name == "liver"
     assert loaded.plan.spacing_mm == (1.5, 1.5, 2.0)
     x = torch.randn(1, 1, 32, 32, 32)

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from unetr.cli import talk
+
 if TYPE_CHECKING:
     from unetr.data.plan import Plan
 
@@ -32,6 +34,7 @@ def import_monai(
     import torch
 
     from unetr.checkpoint import Model, save_model
+    from unetr.checkpoint.words import times
     from unetr.errors import InputError
     from unetr.export.published import TASKS
     from unetr.model import import_monai as convert
@@ -47,6 +50,10 @@ def import_monai(
             f"{checkpoint}: {sizes[0]} -> {sizes[1]} channels, but recipe {recipe} has "
             f"{len(plan.channels)} -> {plan.out_channels}; choose the recipe it was trained by"
         )
+    seen: tuple[int, int, int] = tuple(network.config["img_size"])
+    if seen != plan.patch_voxels:
+        talk.say(f"its positions are of patches of {times(seen)} voxels, so it predicts such ones")
+        plan = plan.model_copy(update={"patch_voxels": seen})
     if outputs := TASKS[recipe].outputs:
         with torch.no_grad():
             for parameter in network.decoder.get_submodule("head").parameters():
