@@ -96,8 +96,9 @@ def test_the_way_of_a_scan_is_told_in_its_order() -> None:
 def test_networks_are_told_in_words() -> None:
     assert network_words(header().network) == (
         "UNETR: 8 blocks of width 256 with 4 heads, tokens of 16 x 16 x 8 voxels, "
-        "feature size 16, skips after blocks 2, 4, 6"
+        "perceptrons of width 3072, feature size 16, skips after blocks 2, 4, 6"
     )
+    assert "perceptrons" not in network_words(header({"mlp_dim": 1024}).network)
     other = header({"block": "modern", "decoder": "mla", "patch_size": 16}).network
     assert network_words(other).startswith("UNETR with modern blocks: 8 blocks")
     assert network_words(other).endswith(", decoder mla")

@@ -49,6 +49,8 @@ def test_sizes_left_open_go_by_the_machine(plan):
     assert network_config(Network(), plan, "cuda")[1]["hidden_size"] == 768
     assert network_config(Network(), plan, "cpu")[1]["feature_size"] == 8
     assert network_config(Network(), plan, "cuda")[1]["feature_size"] == 16
+    wide = network_config(Network(hidden_size=384), plan, "cpu")[1]
+    assert wide["mlp_dim"] == 4 * 384
     five = network_config(Network(num_layers=5), plan, "cpu")[1]
     assert five["skip_layers"] == [1, 2, 4]
     modern = network_config(Network(name="unetr-modern"), plan, "cpu")[1]

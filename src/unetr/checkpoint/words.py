@@ -39,6 +39,7 @@ def network_words(network: NetworkConfig) -> str:
         f"{config.get('num_layers', 12)} blocks of width {config.get('hidden_size', 768)} "
         f"with {config.get('num_heads', 12)} heads",
         f"tokens of {times(config.get('patch_size', 16))} voxels",
+        *_perceptrons(config),
         f"feature size {config.get('feature_size', 16)}",
         f"skips after blocks {listed(config.get('skip_layers', (3, 6, 9)))}",
     ]
@@ -46,6 +47,12 @@ def network_words(network: NetworkConfig) -> str:
         parts.append(f"decoder {config['decoder']}")
     kind = "UNETR with modern blocks" if config.get("block") == "modern" else "UNETR"
     return f"{kind}: {', '.join(parts)}"
+
+
+def _perceptrons(config: dict[str, Any]) -> list[str]:
+    """Their width, where it is not the usual four times that of the transformer."""
+    width, wide = config.get("hidden_size", 768), config.get("mlp_dim", 3072)
+    return [] if wide == 4 * width else [f"perceptrons of width {wide}"]
 
 
 def plan_words(plan: Plan) -> Iterator[tuple[str, str]]:

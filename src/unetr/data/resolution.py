@@ -1,6 +1,7 @@
 """Spacing, patch and token size: how finely the network looks, and how far."""
 
 import math
+from collections.abc import Sequence
 
 from unetr.data.facts import Triple
 from unetr.data.fingerprint import Fingerprint
@@ -110,7 +111,7 @@ def choose_patch(
     what the budget comes from.
     """
     size = [max(1, math.ceil(e / s - 0.01)) for e, s in zip(extent_mm, spacing_mm, strict=True)]
-    token = _tokens(size, spacing_mm)
+    token = choose_tokens(size, spacing_mm)
     patch = [max(1, n // t) * t for n, t in zip(size, token, strict=True)]
     whole = list(patch)
     while math.prod(patch) > budget:
@@ -119,7 +120,7 @@ def choose_patch(
             break
         longest = max(able, key=lambda axis: (patch[axis] * spacing_mm[axis], patch[axis]))
         patch[longest] -= token[longest]
-    token = [min(a, b) for a, b in zip(token, _tokens(patch, spacing_mm), strict=True)]
+    token = [min(a, b) for a, b in zip(token, choose_tokens(patch, spacing_mm), strict=True)]
     mm = " x ".join(f"{n * s:.0f}" for n, s in zip(patch, spacing_mm, strict=True))
     if patch == whole:
         reason = f"the median scan ({' x '.join(map(str, size))} voxels) in whole tokens: {mm} mm"
@@ -131,7 +132,7 @@ def choose_patch(
     return (patch[0], patch[1], patch[2]), (token[0], token[1], token[2]), reason
 
 
-def _tokens(size: list[int], spacing_mm: Triple) -> list[int]:
+def choose_tokens(size: Sequence[int], spacing_mm: Triple) -> list[int]:
     """Powers of two: 16 on the finest axis, less where slices are thick or the patch is small."""
     finest = min(spacing_mm)
     tokens = []

@@ -11,6 +11,7 @@ from unetr.data.fingerprint import Fingerprint
 from unetr.data.plan import Normalisation, Plan
 from unetr.data.planning import make_plan
 from unetr.data.regions import brain_tumour_regions, with_recognised_regions
+from unetr.data.resolution import choose_tokens
 from unetr.errors import InputError
 from unetr.training.bounds import first_fault
 from unetr.training.recipe import Data, Recipe
@@ -82,6 +83,8 @@ def plan_run(
     changes: dict[str, Any] = {
         name: value for name in PLANNED if (value := getattr(data, name)) is not None
     }
+    if data.patch_voxels is not None and data.token_voxels is None:
+        changes["token_voxels"] = tuple(choose_tokens(data.patch_voxels, plan.spacing_mm))
     if data.normalisation != "plan":
         changes["normalisation"] = normalisations(data, fingerprint)
     told = dict.fromkeys(changes, f"the recipe {recipe.name} says so")

@@ -69,7 +69,9 @@ class Network(_Section):
         default=None, description="Channels at full resolution."
     )
     hidden_size: bounds.Count | None = Field(default=None, description="Width of the transformer.")
-    mlp_dim: bounds.Count | None = Field(default=None, description="Width of its perceptrons.")
+    mlp_dim: bounds.Count | None = Field(
+        default=None, description="Width of its perceptrons; 4 hidden_size."
+    )
     num_heads: bounds.Count | None = Field(default=None, description="Heads of its attention.")
     num_layers: bounds.Count | None = Field(default=None, description="Number of its blocks.")
     skip_layers: tuple[int, ...] | None = None

@@ -125,6 +125,8 @@ def _unetr(network: Network, plan: Plan, device_type: str) -> dict[str, Any]:
     for key in sizes:
         if (asked := getattr(network, key)) is not None:
             sizes[key] = asked
+    if network.hidden_size is not None and network.mlp_dim is None:
+        sizes["mlp_dim"] = 4 * network.hidden_size
     layers = sizes["num_layers"]
     if layers < 3 and not network.skip_layers:
         raise InputError(
