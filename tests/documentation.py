@@ -10,7 +10,7 @@ from pathlib import Path
 from unetr.cli.main import VERBS
 
 # What a shell block may hold besides unetr: set-up of a machine, and a cluster's own words.
-OTHER_COMMANDS = ("#", "cd", "dcm2niix", "git", "grep", "head=", "make", "pip", "python")
+OTHER_COMMANDS = ("#", "cd", "dcm2niix", "git", "grep", "head=", "make", "mkdir", "pip", "python")
 OURS = re.compile(rf"(^|\s)unetr (--|{'|'.join(VERBS)}\b)")
 # What a cluster tells its jobs.
 ENVIRONMENT = {"SLURM_ARRAY_TASK_ID": "0"}

@@ -105,13 +105,13 @@ MISTAKES = {
     ),
     "DICOM": (
         ("predict", "model.safetensors", "dicom", "-o", "out"),
-        "dicom: no image in it; convert DICOM to NIfTI first, for example by: dcm2niix -z y -o "
-        "nifti dicom",
+        "dicom: no image in it; convert DICOM to NIfTI first, for example by: mkdir -p nifti && "
+        "dcm2niix -z y -o nifti dicom",
     ),
     "DICOM file": (
         ("predict", "model.safetensors", "dicom/series/IM0000", "-o", "out"),
         "dicom/series/IM0000: not a supported image; convert DICOM to NIfTI first, for example by: "
-        "dcm2niix -z y -o nifti dicom/series/IM0000",
+        "mkdir -p nifti && dcm2niix -z y -o nifti dicom/series/IM0000",
     ),
     "old model": (
         ("predict", "old.safetensors", "data", "-o", "out"),

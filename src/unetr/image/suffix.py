@@ -1,5 +1,6 @@
 """Which files are taken for images, by the end of their names."""
 
+import shlex
 from itertools import islice
 from pathlib import Path
 
@@ -21,7 +22,8 @@ def cure_for(path: Path) -> str:
     looked_at = [path] if path.is_file() else islice(path.rglob("*"), _FILES_LOOKED_AT)
     files = [each for each in looked_at if each.is_file()]
     if any(map(_is_dicom, files)):
-        return f"convert DICOM to NIfTI first, for example by: dcm2niix -z y -o nifti {path}"
+        command = f"mkdir -p nifti && dcm2niix -z y -o nifti {shlex.quote(str(path))}"
+        return f"convert DICOM to NIfTI first, for example by: {command}"
     if any(each.suffix.lower() in _PICTURE_SUFFIXES for each in files):
         return f"pictures have two axes; give 3D scans ({', '.join(IMAGE_SUFFIXES)})"
     return f"supported endings are {', '.join(IMAGE_SUFFIXES)}"
