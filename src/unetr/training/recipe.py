@@ -21,7 +21,7 @@ class Data(_Section):
 
     Attributes:
         spacing_mm: Distance between voxel centres on the network's grid, along x, y, z.
-        patch_voxels: Of what the network sees at once.
+        patch_voxels: Size of one window, in voxels along x, y, z.
         orientation: Such as LPS. Axes may be turned round, but stay x, y and z of the patient.
         crop: A `kind` (`none`, `nonzero`, or `above` a `threshold`) and a `margin_mm`.
         image_order: Interpolation along each axis: 0 nearest, 1 linear, 3 cubic.
@@ -38,7 +38,7 @@ class Data(_Section):
 
     spacing_mm: Triple | None = None
     patch_voxels: Size | None = None
-    token_voxels: Size | None = Field(default=None, description="Of the network's own patches.")
+    token_voxels: Size | None = Field(default=None, description="Size of a token, in voxels.")
     orientation: bounds.Orientation | None = None
     crop: Crop | None = None
     image_order: tuple[Order, Order, Order] | None = None
@@ -46,8 +46,12 @@ class Data(_Section):
     blend: Literal["gaussian", "constant"] | None = None
     mirror_axes: bounds.Axes | None = None
     normalisation: Literal["plan", "window", "foreground", "zscore", "zscore-nonzero"] = "plan"
-    window_hu: bounds.Window = Field(default=(-1000.0, 1000.0), description="Of `window`.")
-    patch_limit_voxels: int = Field(default=96**3, ge=512, description="Of a planned patch.")
+    window_hu: bounds.Window = Field(
+        default=(-1000.0, 1000.0), description="What `window` clips to."
+    )
+    patch_limit_voxels: int = Field(
+        default=96**3, ge=512, description="Voxels of a planned patch, at most."
+    )
     regions: Literal["auto", "data-set", "brain-tumour"] = "data-set"
 
 
@@ -70,7 +74,7 @@ class Network(_Section):
     )
     hidden_size: bounds.Count | None = Field(default=None, description="Width of the transformer.")
     mlp_dim: bounds.Count | None = Field(
-        default=None, description="Width of its perceptrons; 4 hidden_size."
+        default=None, description="Width of its perceptrons, mostly 4 x hidden_size."
     )
     num_heads: bounds.Count | None = Field(default=None, description="Heads of its attention.")
     num_layers: bounds.Count | None = Field(default=None, description="Number of its blocks.")
@@ -115,7 +119,8 @@ class Augmentation(_Section):
             fewer than 50 cases and every label comes in one piece, as organs do, else 0.
         structure: Factor of a structure's distances from the patch's darkest voxel, drawn between
             the two on a logarithmic scale.
-        intensity_scale, intensity_shift: x becomes x (1 + s) + t with s, t drawn uniformly.
+        intensity_scale, intensity_shift: x becomes x (1 + s) + t with s, t drawn uniformly from
+            minus to plus these.
         gamma, contrast, low_resolution: Exponent or factor, drawn between the two.
         noise: Largest deviation, normalised intensities.
         blur_voxels: Width of the Gaussian, drawn between the two.
@@ -159,8 +164,8 @@ class Loss(_Section):
     squared: bool = Field(default=True, description="Squares in Dice's denominator.")
     smooth: tuple[bounds.NotNegative, bounds.Positive] = (1e-5, 1e-5)
     include_background: bool = Field(default=True, description="Dice of the background, too.")
-    dice_weight: bounds.NotNegative = Field(default=1.0, description="Of the Dice.")
-    ce_weight: bounds.NotNegative = Field(default=1.0, description="Of the cross-entropy.")
+    dice_weight: bounds.NotNegative = Field(default=1.0, description="Weight of the Dice.")
+    ce_weight: bounds.NotNegative = Field(default=1.0, description="Weight of cross-entropy.")
 
     @model_validator(mode="after")
     def _some(self) -> "Loss":
@@ -170,23 +175,23 @@ class Loss(_Section):
 
 
 class Training(_Section):
-    """The optimisation.
+    """The optimisation, by AdamW.
 
     Attributes:
         lr: The highest learning rate; left out, chosen by the network.
         batch: Patches of a step over all processes; left out, chosen by the machine.
         accumulate: Batches whose gradients are summed to one step.
         max_steps, max_minutes: The end, whichever comes first; the schedule follows the nearer.
-        warmup, schedule: In this share of the run the rate rises; then it follows the schedule.
+        warmup: Share of the run, at its beginning, in which the learning rate rises to `lr`.
+        schedule: After the warm-up the rate falls as a cosine does, to a hundredth, or stays.
         precision: `auto` is bf16 or fp16 where the machine gains by it, else fp32.
         clip_norm: Largest norm of the gradient; 0 does not clip.
         ema: Decay of the averaged weights that are validated and kept; 0 keeps the last weights.
         save_steps: Also save every so many steps; 0 goes by save_minutes alone.
     """
 
-    optimizer: Literal["adamw"] = Field(default="adamw", description="The only one.")
     lr: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    weight_decay: bounds.NotNegative = Field(default=0.01, description="Of AdamW.")
+    weight_decay: bounds.NotNegative = Field(default=0.01, description="As AdamW has it.")
     batch: int | None = Field(default=None, ge=1)
     accumulate: int = Field(default=1, ge=1)
     max_steps: int | None = Field(default=None, ge=1)
@@ -196,18 +201,20 @@ class Training(_Section):
     clip_norm: bounds.NotNegative = 0.0
     ema: float = Field(default=0.0, ge=0, lt=1)
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    seed: bounds.Seed = Field(
-        default=0, description="Of weights, patches, augmentation and dropout."
-    )
+    seed: bounds.Seed = Field(default=0, description="Of all random numbers.")
     log_steps: int = Field(default=10, ge=1, description="Steps between two lines of history.")
-    save_minutes: float = Field(default=5.0, gt=0, description="Between savings of the state.")
+    save_minutes: float = Field(default=5.0, gt=0, description="Between two saved states.")
     save_steps: int = Field(default=0, ge=0)
 
 
 class Validation(_Section):
-    """How often all validation cases are predicted: `times` in the run, the last at its end."""
+    """How often all validation cases are predicted and scored in a run.
 
-    times: int = Field(default=5, ge=1, description="Fewer on the way where they take long.")
+    Attributes:
+        times: The last at the run's end; fewer before it where they take long.
+    """
+
+    times: int = Field(default=5, ge=1)
 
 
 class Recipe(_Section):
