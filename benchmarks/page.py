@@ -1,7 +1,7 @@
 """Runs the benchmarks one after another and writes what they print to docs/benchmarks.md.
 
-A section per command: what it measures in the words of the script's own docstring, the command, the
-output as printed, the day and the minutes. Sections that are not run again stay as they are.
+A section per script: what it measures in the words of its own docstring, then each command that was
+run, with the output as printed, the day and the minutes. What is not run again stays as it is.
 
     python benchmarks/page.py [NAME ...]      # default: all but LONG
     python benchmarks/page.py "accuracy --data chaos_mr --networks auto"
@@ -53,17 +53,16 @@ def main() -> None:
     failed = []
     for name in names:
         print(f"== {name}", flush=True)
-        if (section := measured(name)) is None:
+        if (part := measured(name)) is None:
             failed.append(name)
             continue
-        sections = read_sections() | {name: section}
-        write_page(sections)
+        write_page(read_page() | {name: part})
     if failed:
-        sys.exit(f"failed: {', '.join(failed)}; their sections are left as they were")
+        sys.exit(f"failed: {', '.join(failed)}; what was printed before is left")
 
 
 def measured(command: str) -> str | None:
-    """The section of one script with its arguments; None if it failed."""
+    """What a script with its arguments prints, under the command; None if it failed."""
     name, *words = shlex.split(command)
     began = time.monotonic()
     done = subprocess.run(
@@ -75,15 +74,17 @@ def measured(command: str) -> str | None:
     minutes = (time.monotonic() - began) / 60
     # Scripts that train go on from the runs they find, and tell where those were made.
     where = "" if name in LONG else f", {minutes:.1f} minutes, on {machine()}"
+    called = shlex.join(["python", f"benchmarks/{name}.py", *words])
+    date = datetime.date.today().isoformat()
+    return f"### `{called}`\n\n{as_markdown(done.stdout)}\n\n*{date}{where}.*\n"
+
+
+def introduced(name: str) -> str:
+    """A script's section as it begins: its docstring, but for how it is called."""
     docstring = ast.get_docstring(ast.parse((FOLDER / f"{name}.py").read_text())) or name
     title, _, rest = docstring.partition("\n")
-    explained = re.sub(r"\n\n    python .*", "", rest.strip(), flags=re.DOTALL)
-    explained = re.sub(r"\n\n    UNETR_TEST_DATA.*", "", explained, flags=re.DOTALL)
-    date = datetime.date.today().isoformat()
-    called = shlex.join(["python", f"benchmarks/{name}.py", *words])
-    title = f"{title.rstrip('.')} ({' '.join(words)})" if words else title.rstrip(".")
-    foot = f"*`{called}`, {date}{where}.*"
-    return f"## {title}\n\n{explained}\n\n{as_markdown(done.stdout)}\n\n{foot}\n"
+    explained = re.sub(r"\n\n    (python|UNETR_TEST_DATA).*", "", rest.strip(), flags=re.DOTALL)
+    return f"## {title.rstrip('.')}\n\n{explained}\n"
 
 
 def as_markdown(output: str) -> str:
@@ -96,20 +97,22 @@ def as_markdown(output: str) -> str:
     return "\n\n".join(blocks)
 
 
-def read_sections() -> dict[str, str]:
-    """Of the page that is there, by the script's name and its arguments."""
+def read_page() -> dict[str, str]:
+    """What the page has of each script with its arguments."""
     text = PAGE.read_text() if PAGE.exists() else ""
     found = {}
-    for section in re.split(r"^(?=## )", text, flags=re.MULTILINE)[1:]:
-        if called := re.search(r"^\*`python benchmarks/(\w+)\.py([^`]*)`", section, re.MULTILINE):
-            found[called[1] + called[2]] = section
+    for part in re.split(r"^(?=##+ )", text, flags=re.MULTILINE)[1:]:
+        if called := re.match(r"### `python benchmarks/(\w+)\.py([^`]*)`", part):
+            found[called[1] + called[2]] = part
     return found
 
 
-def write_page(sections: dict[str, str]) -> None:
+def write_page(found: dict[str, str]) -> None:
     place = {name: number for number, name in enumerate((*SCRIPTS, *LONG))}
-    ordered = sorted(sections, key=lambda command: (place[command.split()[0]], command))
-    parts = [INTRODUCTION, *(sections[command] for command in ordered)]
+    ordered = sorted(found, key=lambda command: (place[command.split()[0]], command))
+    parts = [INTRODUCTION]
+    for name, commands in groupby(ordered, lambda command: command.split()[0]):
+        parts += [introduced(name), *(found[command] for command in commands)]
     PAGE.write_text("\n".join(part.strip("\n") + "\n" for part in parts))
 
 
