@@ -11,7 +11,7 @@ from unetr.model import UNETR, skip_encoder, unetr_decoder
 from unetr.model.residual_block import ResidualBlock
 from unetr.model.skip_encoder import SkipEncoder, deconvolution
 from unetr.model.unetr_decoder import DecoderStep
-from unetr.model.upsampled_convolution import pays
+from unetr.model.upsampled_convolution import one_is_cheaper
 from unetr.model.upsampled_convolution import upsampled_convolution as composed
 
 
@@ -57,7 +57,7 @@ def test_the_network_takes_it_where_it_pays(module: nn.Module, inputs: Any, monk
     found = module(*x)
     assert taken
     for room in ("unetr_decoder", "skip_encoder"):
-        monkeypatch.setattr(f"unetr.model.{room}.pays", lambda *_: False)
+        monkeypatch.setattr(f"unetr.model.{room}.one_is_cheaper", lambda *_: False)
     count = len(taken)
     assert torch.allclose(found, module(*x), atol=1e-12)
     assert len(taken) == count
@@ -65,12 +65,16 @@ def test_the_network_takes_it_where_it_pays(module: nn.Module, inputs: Any, monk
 
 def test_it_does_not_pay_where_the_coarse_features_are_many_or_the_grid_is_small():
     kernel = ResidualBlock(32, 16).conv1.weight
-    assert pays(torch.empty(1, 32, 48, 48, 48), deconvolution(32, 16, (2, 2, 2)), kernel)
-    assert not pays(torch.empty(1, 768, 48, 48, 48), deconvolution(768, 16, (2, 2, 2)), kernel)
+    assert one_is_cheaper(torch.empty(1, 32, 48, 48, 48), deconvolution(32, 16, (2, 2, 2)), kernel)
+    assert not one_is_cheaper(
+        torch.empty(1, 768, 48, 48, 48), deconvolution(768, 16, (2, 2, 2)), kernel
+    )
     for batch in (1, 1000):
-        assert not pays(torch.empty(batch, 32, 1, 1, 1), deconvolution(32, 16, (2, 2, 2)), kernel)
+        assert not one_is_cheaper(
+            torch.empty(batch, 32, 1, 1, 1), deconvolution(32, 16, (2, 2, 2)), kernel
+        )
     elsewhere = torch.empty(1, 32, 48, 48, 48, device="meta")
-    assert not pays(elsewhere, deconvolution(32, 16, (2, 2, 2)), kernel)
+    assert not one_is_cheaper(elsewhere, deconvolution(32, 16, (2, 2, 2)), kernel)
 
 
 def test_an_exported_network_shows_its_layers(monkeypatch):

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from unetr.errors import InputError
 from unetr.files import as_input_error, written_whole
-from unetr.image.grid import Grid, check_affine
+from unetr.image.grid import Grid, check_affine, is_orthogonal
 from unetr.image.guard import check_shape, check_size, check_values, most_inflated
 from unetr.image.volume import Volume
 
@@ -110,7 +110,7 @@ def write_formats(path: Path, array: NDArray[Any], affine: NDArray[np.float64]) 
     lps = _LPS_TO_RAS @ affine
     spacing = np.linalg.norm(lps[:3, :3], axis=0)
     directions = lps[:3, :3] / spacing
-    if not np.allclose(directions.T @ directions, np.eye(3), atol=1e-5):
+    if not is_orthogonal(affine):
         raise InputError(f"{path}: affine: sheared, which this format cannot hold; write .nii.gz")
     components = len(array) > 1
     laid = array.transpose(3, 2, 1, 0) if components else array[0].transpose(2, 1, 0)

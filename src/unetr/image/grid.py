@@ -57,6 +57,16 @@ def same_grid(first: Grid | Volume, second: Grid | Volume) -> str:
     return f"affine: voxels lie up to {apart:.3g} mm apart"
 
 
+def is_orthogonal(affine: Float64[np.ndarray, "4 4"], tolerance: float = 1e-5) -> bool:
+    """Whether the three axes are at right angles.
+
+    Args:
+        tolerance: The largest cosine between two of them.
+    """
+    axes = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    return bool(np.allclose(axes.T @ axes, np.eye(3), atol=tolerance))
+
+
 def check_affine(affine: Float64[np.ndarray, "4 4"], path: object) -> None:
     """Refuses an affine that maps voxels to no volume.
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from unetr.errors import InputError
 from unetr.files import written_whole
-from unetr.image.grid import Grid, check_affine
+from unetr.image.grid import Grid, check_affine, is_orthogonal
 from unetr.image.guard import check_shape, check_size, check_values, most_inflated
 from unetr.image.volume import Volume
 
@@ -42,7 +42,7 @@ def read_nifti(path: Path) -> Volume:
     channels_first = np.moveaxis(channels_last, -1, 0)
     check_values(path, channels_first)
     _tell_oddities(path, image.header)
-    if not _is_orthogonal(grid.affine, tolerance=0.01):
+    if not is_orthogonal(grid.affine, tolerance=0.01):
         warnings.warn(
             f"{path}: the grid is sheared, as a tilted gantry leaves it; distances and volumes are "
             "as if it were not: resample the scan onto a grid at right angles",
@@ -76,7 +76,7 @@ def write_nifti(
     if old is None or not np.array_equal(image.header.get_best_affine(), affine):
         image.set_sform(affine, code=1)
         # Quaternions cannot say a sheared affine.
-        image.set_qform(*((affine, 1) if _is_orthogonal(affine) else (None, 0)))
+        image.set_qform(*((affine, 1) if is_orthogonal(affine) else (None, 0)))
     if extension is not None:
         image.header.extensions.clear()
     if extension:
@@ -184,12 +184,6 @@ def _tell_oddities(path: Path, header: Any) -> None:
         warnings.warn(
             f"{path}: qform and sform place the scan differently; the sform is used", stacklevel=4
         )
-
-
-def _is_orthogonal(affine: NDArray[np.float64], tolerance: float = 1e-5) -> bool:
-    """Whether quaternions and spacing can say the same, up to a cosine between two axes."""
-    axes = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
-    return bool(np.allclose(axes.T @ axes, np.eye(3), atol=tolerance))
 
 
 def _unreadable(path: Path, error: Exception) -> InputError:

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from unetr.model.wide import wide
+from unetr.model.accumulation import accumulation_dtype
 
 SLOPE = 0.01
 EPSILON = 1e-5
@@ -33,8 +33,8 @@ _log = logging.getLogger(__name__)
 _Formula = Callable[..., tuple[Tensor, ...]]
 
 
-def pays(x: Tensor, other: Tensor | None, normalise_other: bool) -> bool:
-    """Whether kernels for arrays of this size are worth their compilation, and can be had."""
+def has_kernels(x: Tensor, other: Tensor | None, normalise_other: bool) -> bool:
+    """Compiles kernels for arrays of this size, where they are worth it; whether they are there."""
     # Of one sample, so that processes which share a batch compute as one process does.
     if x.shape[1:].numel() < _LEAST or not has_compiler():
         return False
@@ -151,14 +151,14 @@ def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
 
 @no_type_check
 def _alone(x: Tensor) -> tuple[Tensor, ...]:
-    values = x.to(wide(x))
+    values = x.to(accumulation_dtype(x))
     scale, shift = _moments(values)
     return F.leaky_relu(values * scale + shift, SLOPE).to(x.dtype), scale
 
 
 @no_type_check
 def _plain(x: Tensor, other: Tensor) -> tuple[Tensor, ...]:
-    values = x.to(wide(x))
+    values = x.to(accumulation_dtype(x))
     scale, shift = _moments(values)
     h = values * scale + shift + other
     return F.leaky_relu(h, SLOPE).to(x.dtype), scale
@@ -166,7 +166,7 @@ def _plain(x: Tensor, other: Tensor) -> tuple[Tensor, ...]:
 
 @no_type_check
 def _both(x: Tensor, other: Tensor) -> tuple[Tensor, ...]:
-    values, others = x.to(wide(x)), other.to(wide(x))
+    values, others = x.to(accumulation_dtype(x)), other.to(accumulation_dtype(x))
     (scale, shift), (other_scale, other_shift) = _moments(values), _moments(others)
     h = values * scale + shift + (others * other_scale + other_shift)
     return F.leaky_relu(h, SLOPE).to(x.dtype), scale, shift, other_scale
@@ -175,7 +175,7 @@ def _both(x: Tensor, other: Tensor) -> tuple[Tensor, ...]:
 @no_type_check
 def _taken_back(grad: Tensor, out: Tensor) -> tuple[Tensor, Tensor]:
     """m and h."""
-    y, g = out.to(wide(out)), grad.to(wide(out))
+    y, g = out.to(accumulation_dtype(out)), grad.to(accumulation_dtype(out))
     return torch.where(y > 0, g, g * SLOPE), torch.where(y > 0, y, y / SLOPE)
 
 

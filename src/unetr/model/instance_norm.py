@@ -16,9 +16,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from unetr.model.compiled_norm import EPSILON, SLOPE, CompiledActivated, pays
+from unetr.model.accumulation import accumulation_dtype
+from unetr.model.compiled_norm import EPSILON, SLOPE, CompiledActivated, has_kernels
 from unetr.model.tracing import is_traced
-from unetr.model.wide import wide
 
 # Numbers that fit a core's cache with what is computed from them; columns that fill its registers.
 _PIECE = 2**18
@@ -46,7 +46,7 @@ def activated(
         compiled: In kernels of their own where these pay, see `compiled_norm`.
     """
     if x.device.type == "cpu" and x.numel() and not is_traced():
-        compiled = compiled and pays(x, other, normalise_other)
+        compiled = compiled and has_kernels(x, other, normalise_other)
         function = CompiledActivated if compiled else _Activated
         result: Tensor = function.apply(x, other, normalise_other)  # type: ignore[no-untyped-call]
         return result
@@ -99,7 +99,7 @@ class _Activated(torch.autograd.Function):
         grad = grad.contiguous(memory_format=torch.channels_last_3d)
         scales: list[Tensor] = ctx.scales
         again = _spread(scales[0], out), _spread(ctx.shift, out)
-        out_rows, grad_rows, kind = _rows(out), _rows(grad), wide(out)
+        out_rows, grad_rows, kind = _rows(out), _rows(grad), accumulation_dtype(out)
         kept_rows = None if kept is None else _rows(kept)
 
         def taken_back(piece: slice) -> tuple[Tensor, list[Tensor]]:
@@ -141,7 +141,7 @@ class _Activated(torch.autograd.Function):
 def _scale_and_shift(x: Tensor) -> tuple[Tensor, Tensor]:
     """(b, c) each: norm(x) = scale * x + shift."""
     rows = _rows(x)
-    sums = torch.zeros(2, len(x), rows.shape[2], dtype=wide(x))
+    sums = torch.zeros(2, len(x), rows.shape[2], dtype=accumulation_dtype(x))
     # Around a value that is there: else rounding drowns the variance of a channel far from zero.
     some = rows[:, :_SOME_ROWS].to(sums.dtype).mean(1)
     near = some.view(len(x), -1, x.shape[1]).mean(1)
@@ -179,4 +179,4 @@ def _mean(sums: Tensor, x: Tensor) -> Tensor:
 
 def _spread(per_channel: Tensor, x: Tensor) -> Tensor:
     """(b, 1, columns), of one number per sample and channel."""
-    return per_channel.to(wide(x)).repeat(1, _repeats(x))[:, None]
+    return per_channel.to(accumulation_dtype(x)).repeat(1, _repeats(x))[:, None]

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from unetr.model.residual_block import ResidualBlock
 from unetr.model.sizes import Triple
-from unetr.model.upsampled_convolution import pays, upsampled_convolution
+from unetr.model.upsampled_convolution import one_is_cheaper, upsampled_convolution
 
 
 class SkipEncoder(nn.Module):
@@ -39,7 +39,9 @@ class SkipEncoder(nn.Module):
         layers: Any = zip(self.deconvolutions, self.blocks, strict=True)
         for deconvolve, block in layers:
             upsampled = deconvolve(x)
-            if isinstance(block, ResidualBlock) and pays(x, deconvolve, block.conv1.weight):
+            if isinstance(block, ResidualBlock) and one_is_cheaper(
+                x, deconvolve, block.conv1.weight
+            ):
                 first = upsampled_convolution(x, deconvolve, block.conv1.weight)
                 x = block.rest(first, upsampled)
             else:

@@ -11,7 +11,7 @@ from unetr.model.residual_block import ResidualBlock
 from unetr.model.sizes import Triple, upsampling
 from unetr.model.skip_encoder import SkipEncoder, deconvolution
 from unetr.model.stem import ConvolutionalStem
-from unetr.model.upsampled_convolution import pays, upsampled_convolution
+from unetr.model.upsampled_convolution import one_is_cheaper, upsampled_convolution
 
 
 class UNETRDecoder(nn.Module):
@@ -127,7 +127,7 @@ class DecoderStep(nn.Module):
         block = self.convolutions
         if skip is None:
             finer: Tensor = block(self.upsample(y))
-        elif block.shortcut is not None and pays(y, self.upsample, block.conv1.weight):
+        elif block.shortcut is not None and one_is_cheaper(y, self.upsample, block.conv1.weight):
             finer = block.rest(
                 self._convolved(y, skip, block.conv1), self._convolved(y, skip, block.shortcut)
             )

@@ -18,7 +18,9 @@ from unetr.model.tracing import is_traced
 Kernel = Float[Tensor, "f m _ _ _"]
 
 
-def pays(coarse: Float[Tensor, "b c _ _ _"], upsample: nn.ConvTranspose3d, kernel: Kernel) -> bool:
+def one_is_cheaper(
+    coarse: Float[Tensor, "b c _ _ _"], upsample: nn.ConvTranspose3d, kernel: Kernel
+) -> bool:
     """Whether fewer multiplications are left, the product of the kernels included.
 
     Only on processors, where it was measured. Counted for one sample, so that processes which

@@ -13,7 +13,7 @@ from jaxtyping import Float, Integer, Num
 from torch import Tensor
 from torch.nn import functional as F
 
-from unetr.model.wide import wide
+from unetr.model.accumulation import accumulation_dtype
 from unetr.training.recipe import Loss
 from unetr.training.softmax_loss import SoftmaxDiceCE
 
@@ -34,7 +34,7 @@ def dice_ce(
     if target.ndim < logits.ndim and logits.device.type == "cpu":
         result: Tensor = SoftmaxDiceCE.apply(logits, target, loss)  # type: ignore[no-untyped-call]
         return result
-    return by_formula(logits.to(wide(logits)), target, loss)
+    return by_formula(logits.to(accumulation_dtype(logits)), target, loss)
 
 
 def by_formula(

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from unetr.model.wide import wide
+from unetr.model.accumulation import accumulation_dtype
 from unetr.training.recipe import Loss
 
 # Numbers that fit the cache with what is computed from them.
@@ -52,14 +52,14 @@ class SoftmaxDiceCE(torch.autograd.Function):
         ctx.by_common = -2 * weights / denominator
         ctx.by_size = weights * numerator / denominator**2
         total: Tensor = value + loss.ce_weight * entropy
-        return total.to(wide(logits))
+        return total.to(accumulation_dtype(logits))
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         logits, target = ctx.saved_tensors
         loss: Loss = ctx.loss
-        kind, factor = wide(logits), float(grad)
+        kind, factor = accumulation_dtype(logits), float(grad)
         by_common, by_size = ((factor * one).to(kind) for one in (ctx.by_common, ctx.by_size))
         entropy = factor * loss.ce_weight / target.numel()
         # In a layout whose voxels lie in one line.
@@ -88,5 +88,5 @@ def _pieces(logits: Tensor, target: Tensor) -> Iterator[tuple[int, slice, Tensor
     for patch in range(len(logits)):
         for start in range(0, classes.shape[1], length):
             piece = slice(start, start + length)
-            x = flat[patch, :, piece].to(wide(logits)).contiguous()
+            x = flat[patch, :, piece].to(accumulation_dtype(logits)).contiguous()
             yield patch, piece, x.log_softmax(0), classes[patch, piece].long()[None]

@@ -1,4 +1,4 @@
-"""In what sums over many voxels are computed."""
+"""The type in which sums over many voxels are computed."""
 
 from typing import no_type_check
 
@@ -7,6 +7,6 @@ from torch import Tensor
 
 
 @no_type_check  # read by torch for compiled kernels, see there
-def wide(x: Tensor) -> torch.dtype:
+def accumulation_dtype(x: Tensor) -> torch.dtype:
     """float32, or more where the numbers themselves have more."""
     return torch.promote_types(x.dtype, torch.float32)
