@@ -143,13 +143,13 @@ def evaluate_pairs(
         structures,
         scored,
         {p.case: {s.name: found[p.case].get(s, absent) for s in structures} for p in scored},
-        options.tolerance_mm,
-        options.seed,
-        options.lesions,
-        dict(sorted(failures.items())),
-        pairs.predictions,
-        pairs.references,
-        tuple(sorted(moved)),
+        tolerance_mm=options.tolerance_mm,
+        seed=options.seed,
+        lesions=options.lesions,
+        failures=dict(sorted(failures.items())),
+        unmatched_predictions=pairs.predictions,
+        unmatched_references=pairs.references,
+        resampled=tuple(sorted(moved)),
     )
 
 
