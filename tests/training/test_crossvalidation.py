@@ -83,7 +83,7 @@ def test_all_folds_in_turn_and_their_summary(order, tmp_path, monkeypatch):
     def planned(*asked):
         return plan_run(*asked).model_copy(update={"overlap": next(overlaps)})
 
-    monkeypatch.setattr("unetr.training.order.plan_run", planned)
+    monkeypatch.setattr("unetr.training.decide.plan_run", planned)
     run(folds, folds=True)
     plans = [read_manifest(order.run / f"fold_{fold}").plan for fold in range(3)]
     assert plans[0] == plans[1] == plans[2]

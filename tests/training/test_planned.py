@@ -10,8 +10,9 @@ from unetr.data.dataset import open_dataset
 from unetr.data.fingerprint import fingerprint
 from unetr.data.plan import Crop, Label, Normalisation, Postprocessing, Region
 from unetr.errors import InputError
+from unetr.training.decide import decide
 from unetr.training.initialise import inherited_network, inherited_plan
-from unetr.training.order import Order, decide
+from unetr.training.order import Order
 from unetr.training.planned import (
     normalisations,
     plan_run,

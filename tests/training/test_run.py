@@ -15,9 +15,10 @@ from unetr.data.fingerprint import fingerprint
 from unetr.errors import InputError, TooLittleMemoryError
 from unetr.evaluation import read_evaluation
 from unetr.inference.members import shared_plan
+from unetr.training.decide import decide
 from unetr.training.distributed import Processes
 from unetr.training.folder import read_manifest
-from unetr.training.order import Order, decide
+from unetr.training.order import Order
 from unetr.training.progress import Silence
 from unetr.training.recipe_toml import load_recipe
 from unetr.training.validation import Validator

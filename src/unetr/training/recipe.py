@@ -1,6 +1,6 @@
 """Recipes: every number of a training run."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -228,3 +228,10 @@ class Recipe(_Section):
     loss: Loss = Loss()
     training: Training = Training()
     validation: Validation = Validation()
+
+
+def changed(recipe: Recipe, section: str, changes: dict[str, Any]) -> Recipe:
+    """The recipe with other values in one of its sections."""
+    content = recipe.model_dump()
+    content[section] |= changes
+    return Recipe.model_validate(content)

@@ -21,6 +21,7 @@ from unetr.inference.ranks import processes_here
 from unetr.training.batches import workers_for
 from unetr.training.continued import check_device, continued
 from unetr.training.crossvalidation import FILE, fold_runs, write_cross_validation
+from unetr.training.decide import decide, initial_network
 from unetr.training.distributed import Processes, joined
 from unetr.training.errors import Stopped
 from unetr.training.finish import finish, finish_estimate_s
@@ -36,13 +37,7 @@ from unetr.training.folder import (
 )
 from unetr.training.folds import fold_count
 from unetr.training.loop import Job, train
-from unetr.training.order import (
-    Order,
-    Prepared,
-    decide,
-    initial_network,
-    open_for_training,
-)
+from unetr.training.order import Order, Prepared, open_for_training
 from unetr.training.progress import Silence, Stoppable, Watcher
 from unetr.training.sampling import TrainingCase
 from unetr.training.schedule import Clock
