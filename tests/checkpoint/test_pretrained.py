@@ -1,27 +1,15 @@
 """The model that comes with the package."""
 
-from pathlib import Path
-
 import pytest
 import torch
 
 from unetr import Predictor, load_model
 from unetr.checkpoint.card import model_card
-from unetr.checkpoint.header import model_file, read_header, shipped_models
+from unetr.checkpoint.header import read_header, shipped_models
 from unetr.data.dataset import open_dataset, read_case
 from unetr.metrics import score_structures
 
 NAME = "hippocampus"
-
-
-def test_a_name_stands_for_the_file_unless_something_of_that_name_is_there(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert model_file(NAME) == shipped_models()[NAME]
-    assert model_file("nothing") == Path("nothing")
-    Path(NAME).mkdir()
-    assert model_file(NAME) == shipped_models()[NAME]
-    (Path(NAME) / "model.safetensors").touch()
-    assert model_file(NAME) == Path(NAME) / "model.safetensors"
 
 
 def test_it_is_small_and_its_card_is_beside_it_with_the_licence():
