@@ -275,16 +275,6 @@ def test_of_two_scans_of_one_name_none_is_left_out_without_a_word(tmp_path: Path
     assert [len(case.images) for case in find_images(tmp_path / "b_0000.nii")] == [2]
 
 
-def test_a_link_that_leads_nowhere_is_named(tmp_path: Path) -> None:
-    plain(tmp_path, ("a", "b"))
-    (tmp_path / "images" / "c.nii.gz").symlink_to(tmp_path / "not-fetched.nii.gz")
-    (tmp_path / "labels" / "c.nii.gz").symlink_to(tmp_path / "not-fetched-either.nii.gz")
-    found = find_images(tmp_path / "images")
-    assert [case.name for case in found] == ["a", "b", "c"]
-    with pytest.raises(InputError, match=r"c\.nii\.gz: no such file"):
-        read_case(open_dataset(tmp_path), found[2])
-
-
 def test_a_single_channel_file_is_named_without_its_number(tmp_path: Path) -> None:
     path = save(tmp_path / "a_0000.nii.gz", 1)
     assert find_images(path)[0].name == "a"
@@ -299,24 +289,3 @@ def test_reading_a_case_refuses_other_channels_and_grids(tmp_path: Path) -> None
         read_case(dataset, dataset.cases[0])
     with pytest.raises(InputError, match=r"b\.nii\.gz: grid: "):
         read_case(dataset, dataset.cases[1])
-
-
-def test_endings_in_capitals_count_and_others_are_told_of(tmp_path: Path) -> None:
-    nnunet(tmp_path)
-    images, labels = tmp_path / "imagesTr", tmp_path / "labelsTr"
-    for channel in range(2):
-        (images / f"a_000{channel}.nii.gz").rename(images / f"a_000{channel}.NII.GZ")
-    (labels / "a.nii.gz").rename(labels / "a.Nii.Gz")
-    save(images / "c_0000.mha", 1)
-    dataset = open_dataset(tmp_path)
-    assert [case.name for case in dataset.cases] == ["a", "b"]
-    assert read_case(dataset, dataset.cases[0])[0].array.shape[0] == 2
-    (told,) = map(str, dataset.defects)
-    assert "c_0000.mha" in told
-    assert "does not end in file_ending .nii.gz, so it is left out" in told
-
-
-def test_labels_toml_of_windows_editors_is_read(tmp_path: Path) -> None:
-    plain(tmp_path, ("a",))
-    (tmp_path / "labels.toml").write_text('[labels]\n1 = "Niere"\n', encoding="utf-8-sig")
-    assert open_dataset(tmp_path).labels[1].name == "Niere"

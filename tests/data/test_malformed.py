@@ -33,6 +33,13 @@ def _empty_images(root: Path) -> Path:
     return root
 
 
+def _emptied(root: Path) -> Path:
+    nnunet(root)
+    for path in (root / "imagesTr").iterdir():
+        path.unlink()
+    return root
+
+
 def _twice(root: Path) -> Path:
     plain(root, ("a",))
     save(root / "images" / "a.nii")
@@ -150,6 +157,7 @@ MALFORMED: dict[str, tuple[Callable[[Path], Path], str]] = {
     "modality missing": (_msd(modality=None), "modality: None; number the channels from 0"),
     "file ending unknown": (_nnunet(file_ending=".png"), "file_ending: '.png' is not supported"),
     "file ending not a text": (_nnunet(file_ending=3), "file_ending: 3 is not supported"),
+    "nothing in imagesTr": (_emptied, "imagesTr: no file ends in .nii.gz; it is empty"),
     "file ending of others": (_nnunet(file_ending=".mha"), "set file_ending to that"),
     "training no list": (_msd(training={"a": 1}), "training: not a list"),
     "training empty": (_msd(training=[]), "training: lists no case"),

@@ -77,7 +77,7 @@ def test_a_label_that_one_case_lacks_is_undefined_there(tmp_path):
 def test_files_are_a_pair_whatever_their_names(folders):
     one = folders / "predictions" / "a.nii.gz"
     found = evaluate(one, folders / "references" / "b.nii.gz")
-    assert found.scores["a"]["label 1"]["dice"] == 0.75
+    assert found.scores["b"]["label 1"]["dice"] == 0.75
     with pytest.raises(InputError, match=r"no\.nii\.gz: no such file or folder"):
         evaluate(folders / "no.nii.gz", one)
 

@@ -3,14 +3,12 @@
 import functools
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
 
 from unetr.checkpoint.model import Model
-from unetr.data.plan import Label, Normalisation, Plan, Region
+from unetr.data.plan import Region
 from unetr.errors import InputError
 from unetr.inference import convert, engines, onnx_engine, openvino_engine
 from unetr.inference.device import find_device
@@ -18,35 +16,7 @@ from unetr.inference.engines import make_engine
 from unetr.inference.ensemble import averaged, mirrorings
 from unetr.model.compiled_norm import has_compiler
 
-
-class Small(nn.Module):
-    """Layers such as UNETR's: convolution, instance normalisation, transposed convolution."""
-
-    config: dict[str, int] = {}  # noqa: RUF012
-
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.layers = nn.Sequential(
-            nn.Conv3d(2, 8, 2, stride=2),
-            nn.InstanceNorm3d(8),
-            nn.LeakyReLU(0.01),
-            nn.ConvTranspose3d(8, 3, 2, stride=2),
-        )
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.layers(x)
-
-
-def model_of() -> Model:
-    plan = Plan(
-        channels=("a", "b"),
-        labels=tuple(Label(id=i, name=str(i)) for i in range(3)),
-        spacing_mm=(1, 1, 1),
-        patch_voxels=(8, 8, 4),
-        normalisation=(Normalisation(kind="zscore"),) * 2,
-    )
-    return Model(Small().eval(), plan)
+from .small_model import model_of
 
 
 @pytest.fixture
@@ -234,34 +204,6 @@ def test_impossible_choices(model):
         make_engine(model, device="cuda:7")
 
 
-def test_conversion_is_cached_and_follows_the_weights(model, monkeypatch, tmp_path):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    first = convert.converted_openvino(model)
-    with monkeypatch.context() as patch:
-        patch.setattr(convert, "to_openvino", lambda _: pytest.fail("converted twice"))
-        assert convert.converted_openvino(model) == first
-    with torch.no_grad():
-        model.network.layers[0].bias.add_(1.0)
-    assert convert.converted_openvino(model) != first
-
-
-def test_members_of_an_ensemble_do_not_drop_each_other(model, monkeypatch, tmp_path):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(convert, "_KEPT", 1)
-    monkeypatch.setattr(convert, "_used", set())
-    first = convert.converted_openvino(model)
-    with torch.no_grad():
-        model.network.layers[0].bias.add_(1.0)
-    second = convert.converted_openvino(model)
-    assert first.exists()
-    # Another process keeps what it uses itself.
-    monkeypatch.setattr(convert, "_used", set())
-    with torch.no_grad():
-        model.network.layers[0].bias.add_(1.0)
-    third = convert.converted_openvino(model)
-    assert [path.exists() for path in (first, second, third)] == [False, False, True]
-
-
 def test_network_can_still_be_trained_after_conversion(model):
     make_engine(model, "openvino", device="cpu")
     model.network.train()
@@ -308,20 +250,3 @@ def test_more_processes_than_accelerators_are_told(monkeypatch):
     monkeypatch.setenv("LOCAL_RANK", "3")
     with pytest.raises(InputError, match=r"process 4 of this machine, which has 2 cuda devices"):
         find_device("auto")
-
-
-def test_without_a_cache_the_fastest_engine_is_torch(model, monkeypatch, tmp_path):
-    (tmp_path / "file").touch()
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    with pytest.warns(UserWarning, match=r"cannot be written to.*torch computes, which is slower"):
-        assert make_engine(model, device="cpu").name == "torch"
-    with pytest.raises(InputError, match=r"cannot be written to.*or use --engine torch"):
-        make_engine(model, "openvino", device="cpu")
-    monkeypatch.delenv("XDG_CACHE_HOME")
-
-    def homeless():
-        raise RuntimeError("Could not determine home directory.")
-
-    monkeypatch.setattr(Path, "home", homeless)
-    with pytest.warns(UserWarning, match="there is no home folder for a cache"):
-        assert make_engine(model, device="cpu").name == "torch"

@@ -15,6 +15,7 @@ from unetr.data.cases import (
     scans_to_predict,
     split_channel,
     stem,
+    twins,
 )
 from unetr.data.names import Names, label_table, one_line
 from unetr.errors import InputError
@@ -278,10 +279,12 @@ def _with_ending(folder: Path, ending: str) -> tuple[list[Path], list[Defect]]:
     fitting = [path for path in files if image_suffix(path) == ending]
     others = [path for path in files if image_suffix(path) != ending]
     if not fitting:
-        found = f"the files end in {image_suffix(others[0])}: set file_ending to that"
-        raise InputError(
-            f"{folder}: no file ends in {ending}; {found if others else 'it is empty'}"
-        )
+        said = "it is empty"
+        if others:
+            said = f"the files end in {image_suffix(others[0])}: set file_ending to that"
+        raise InputError(f"{folder}: no file ends in {ending}; {said}")
+    for path, first in twins(fitting):
+        raise InputError(f"{path}: {first.name} has the same name; remove or rename one")
     cure = "convert it, or remove it"
     return fitting, [
         Defect(path, "file name", f"does not end in file_ending {ending}, so it is left out", cure)

@@ -78,7 +78,7 @@ def converted_openvino(model: Model) -> Path:
         # Converting takes seconds.
         check_writable(path.parent, "XDG_CACHE_HOME")
         write_openvino(model, path)
-    except InputError as error:
+    except (InputError, OSError) as error:
         raise NoCacheError(f"{error}; or use --engine torch, which needs no cache") from error
     _drop_old(path.parent)
     return path

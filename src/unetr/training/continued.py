@@ -53,10 +53,10 @@ def continued(order: Order) -> Prepared:
             f"{dataset.root}: cases {', '.join(sorted(missing)[:5])} of the run are not there; "
             "give the data set that it began with"
         )
-    extended = recipe.training != before.training
-    if extended and recipe.training.max_minutes is not None:
-        _check_minutes_left(order.run, recipe.training.max_minutes)
-    return Prepared(manifest, recipe, extended)
+    minutes = recipe.training.max_minutes
+    if minutes is not None and minutes != before.training.max_minutes:
+        _check_minutes_left(order.run, minutes)
+    return Prepared(manifest, recipe, extended=recipe.training != before.training)
 
 
 def _check_minutes_left(run: Path, minutes: float) -> None:
@@ -64,7 +64,7 @@ def _check_minutes_left(run: Path, minutes: float) -> None:
     spent = max((line["seconds"] for line in read_history(run) if "seconds" in line), default=0)
     if spent >= 60 * minutes:
         raise InputError(
-            f"--max-minutes {minutes:g}: counts from the run's beginning, and it has taken "
+            f"--max-minutes {minutes:g}: counts from the run's beginning, and {run} has taken "
             f"{spent / 60:.1f} minutes already; give more than that, or --max-steps"
         )
 

@@ -124,7 +124,7 @@ def joined(device: torch.device) -> Iterator[Processes]:
     except RuntimeError as error:
         if not _is_lost(error):
             raise
-        reason = str(error).strip().splitlines()[-1][:200]
+        reason = (str(error).strip().splitlines() or [""])[-1][:200]
         raise TrainingError(
             "another process of the run is gone; start all of them again with --resume "
             f"(torch says: {reason})"

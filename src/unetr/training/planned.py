@@ -83,11 +83,12 @@ def plan_run(
     changes: dict[str, Any] = {
         name: value for name in PLANNED if (value := getattr(data, name)) is not None
     }
-    if data.patch_voxels is not None and data.token_voxels is None:
-        changes["token_voxels"] = tuple(choose_tokens(data.patch_voxels, plan.spacing_mm))
     if data.normalisation != "plan":
         changes["normalisation"] = normalisations(data, fingerprint)
     told = dict.fromkeys(changes, f"the recipe {recipe.name} says so")
+    if data.patch_voxels is not None and data.token_voxels is None:
+        changes["token_voxels"] = tuple(choose_tokens(data.patch_voxels, plan.spacing_mm))
+        told["token_voxels"] = "as many as the recipe's patch has room for"
     changed = plan.model_dump() | changes | {"reasons": plan.reasons | told}
     try:
         overruled = Plan.model_validate(changed)

@@ -61,15 +61,15 @@ def check_precision(
 
     Raises:
         InputError: fp16 on a processor, bf16 where its gradients are wrong there or a GPU has none,
-            either on an accelerator whose transposed convolutions have neither.
+            either on Apple's, whose transposed convolutions have neither.
     """
     if device.type == "cuda":
         if precision == "bf16" and not gpu_has_bf16(device):
             raise InputError(f"training.precision bf16: {device} has none; {cure}")
         return
+    if device.type == "mps" and precision != "fp32":
+        raise InputError(f"training.precision {precision}: not on {device}; {cure}")
     if device.type != "cpu":
-        if precision != "fp32":
-            raise InputError(f"training.precision {precision}: not on {device}; {cure}")
         return
     if precision == "fp16":
         raise InputError(f"training.precision fp16 needs a GPU; {cure}")
