@@ -220,13 +220,24 @@ def test_parts_that_change_sides_are_no_twins(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["left kidney", "kidney_R", "Lung-right", "hippocampus_l", "left upper lobe", "Niere links"],
+    [
+        "left kidney",
+        "kidney_R",
+        "Lung-right",
+        "hippocampus_l",
+        "left upper lobe",
+        "Niere links",
+        "LeftKidney",
+        "kidneyLeft",
+    ],
 )
 def test_names_that_say_a_side(name: str) -> None:
     assert names_a_side(name)
 
 
-@pytest.mark.parametrize("name", ["liver", "LV", "brightness", "cleft", "Anterior", "upper lobe"])
+@pytest.mark.parametrize(
+    "name", ["liver", "LV", "brightness", "cleft", "Anterior", "upper lobe", "L1", "vertebra_L5"]
+)
 def test_names_that_say_none(name: str) -> None:
     assert not names_a_side(name)
 

@@ -10,14 +10,16 @@ from jaxtyping import Float
 from unetr.data.facts import CaseFacts
 from unetr.data.plan import Label
 
-_SIDE = re.compile(r"(?i)(?<![a-z])(left|right|links|rechts|lt|rt|[lr])(?![a-z])")
+# A single letter before a number is none: L1 to L5 are vertebrae.
+_SIDE = re.compile(r"(?i)(?<![a-z])((left|right|links|rechts|lt|rt)(?![a-z])|[lr](?![a-z0-9]))")
+_NEXT_WORD = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 _LEAST_AGREEING = 0.75
 
 
 def names_a_side(name: str) -> bool:
     """Whether a label's name says left or right."""
-    return bool(_SIDE.search(name))
+    return bool(_SIDE.search(_NEXT_WORD.sub(" ", name)))
 
 
 def mirror_twins(
