@@ -149,9 +149,14 @@ def test_ct_whose_labels_hold_one_value_is_normalised_by_the_scan() -> None:
     assert plan.reasons["normalisation"].startswith("CT (by the channel's name), but what is")
 
 
-@pytest.mark.parametrize(("zeros", "over"), [(0.6, "nonzero"), (0.17, "all")])
-def test_mr_is_normalised_by_its_own_numbers(zeros: float, over: Any) -> None:
-    plan = planned(prints(channels=(channel(zero_fraction=zeros),)))
+@pytest.mark.parametrize(
+    ("zeros", "kept", "over"),
+    # Masked, not masked, and dark: a threshold made air 0, but no box is free of it.
+    [(0.6, 0.4, "nonzero"), (0.17, 0.7, "all"), (0.6, 0.95, "all")],
+)
+def test_mr_is_normalised_by_its_own_numbers(zeros: float, kept: float, over: Any) -> None:
+    found = prints(channels=(channel(zero_fraction=zeros),), crops=(crop(kept=kept),))
+    plan = planned(found)
     assert plan.normalisation == (Normalisation(kind="zscore", over=over),)
 
 
@@ -169,6 +174,8 @@ def test_the_crop_that_saves_most_is_taken_and_shrinks_the_patch() -> None:
     assert plan.crop == Crop(kind="above", threshold=-3.0, margin_mm=5.0)
     assert "40% of the median scan" in plan.reasons["crop"]
     assert "(100 x 110 x 120 voxels)" in plan.reasons["patch_voxels"]
+    small = crop(kept=0.5, extent_mm=(1.0, 1.0, 2.0))
+    assert planned(prints(extent=(2.0, 2.0, 3.0), crops=(small,))).crop.margin_mm == 0.1
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,10 @@ from unetr.errors import InputError
 # A crop must be worth it: else it only adds a way for scans to differ.
 _MOST_KEPT = 0.85
 _MARGIN_MM = 5.0
+# A scan of micrometres has less to spare around it.
+_MARGIN_SHARE = 0.05
+# nnU-Net's: where it keeps less of the scan, a mask of zeros lies around what was scanned.
+_MASKED = 0.75
 _MUCH_ZERO = 0.25
 # What a structure must be to count as one piece: nearly whole, in cases enough to tell.
 _ONE_PIECE = 0.99
@@ -65,7 +69,8 @@ def make_plan(
         reasons["spacing_mm"] = "as asked for"
     patch, token, reasons["patch_voxels"] = choose_patch(extent_mm, spacing_mm, budget, limit)
     reasons["token_voxels"] = _token_reason(token, spacing_mm)
-    normalisation = tuple(_normalisation(channel) for channel in fingerprint.channels)
+    masked = any(c.kind == "nonzero" and c.kept < _MASKED for c in fingerprint.crops)
+    normalisation = tuple(_normalisation(channel, masked) for channel in fingerprint.channels)
     reasons["normalisation"] = _normalisation_reasons(fingerprint.channels, normalisation)
     mirror_axes, reasons["mirror_axes"] = _choose_mirrors(fingerprint)
     postprocessing, reasons["postprocessing"] = _choose_pieces(dataset, fingerprint)
@@ -100,7 +105,8 @@ def _choose_crop(fingerprint: Fingerprint) -> tuple[Crop, Triple, str]:
             "no rule saves 15% without cutting labels",
         )
     best = min(usable, key=lambda crop: crop.kept)
-    chosen = Crop(kind=best.kind, threshold=best.threshold, margin_mm=_MARGIN_MM)
+    margin_mm = min(_MARGIN_MM, _MARGIN_SHARE * max(best.extent_mm))
+    chosen = Crop(kind=best.kind, threshold=best.threshold, margin_mm=margin_mm)
     reason = f"{_crop_words(best)}: {best.kept:.0%} of the median scan, with all labels inside"
     return chosen, best.extent_mm, reason
 
@@ -122,14 +128,16 @@ def _token_reason(token: tuple[int, int, int], spacing_mm: Triple) -> str:
     return f"fewer voxels where slices are thick or the patch is short: {mm} mm"
 
 
-def _normalisation(channel: ChannelStatistics) -> Normalisation:
+def _normalisation(channel: ChannelStatistics, masked: bool) -> Normalisation:
+    """By the data set's numbers where they mean the same in each scan, else by the scan's own:
+    those of its voxels that are not 0, where 0 is what was masked out and no dark tissue."""
     low, high = round(channel.percentile_00_5, 4), round(channel.percentile_99_5, 4)
     mean, std = round(channel.mean, 4), round(channel.std, 4)
     # Labels drawn by a threshold may hold one value alone.
     if channel.modality == "CT" and low < high and std > 0:
         return Normalisation(kind="standard", low=low, high=high, mean=mean, std=std)
-    masked = channel.zero_fraction >= _MUCH_ZERO
-    return Normalisation(kind="zscore", over="nonzero" if masked else "all")
+    zeros_apart = masked and channel.zero_fraction >= _MUCH_ZERO
+    return Normalisation(kind="zscore", over="nonzero" if zeros_apart else "all")
 
 
 def _normalisation_reasons(
