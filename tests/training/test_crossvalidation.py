@@ -70,7 +70,8 @@ def test_folds_are_replaced_together(order, tmp_path):
     stop = StopRequest()
     with pytest.raises(Stopped):
         run_training(replace(folds, overwrite=True), Heard(stop, at=1), stop, folds=True)
-    assert sorted(path.name for path in order.run.iterdir()) == ["fold_0", "fold_notes.txt"]
+    left = sorted(path.name for path in order.run.iterdir())
+    assert left == ["cache", "fold_0", "fold_notes.txt"]
 
 
 @pytest.mark.slow
@@ -87,6 +88,7 @@ def test_all_folds_in_turn_and_their_summary(order, tmp_path, monkeypatch):
     run(folds, folds=True)
     plans = [read_manifest(order.run / f"fold_{fold}").plan for fold in range(3)]
     assert plans[0] == plans[1] == plans[2]
+    assert not (order.run / "cache").exists()
     summary = json.loads((order.run / "cross_validation.json").read_text())
     assert len(summary["folds"]) == 3
     assert sorted(summary["cases"]) == ["phantom0", "phantom1", "phantom2"]

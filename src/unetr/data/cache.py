@@ -67,6 +67,11 @@ class CachedCase:
         """(x, y, z) class indices or (regions, x, y, z) masks, mapped as the image is."""
         return _mapped(self._folder / "labels.npy")
 
+    @property
+    def size_bytes(self) -> int:
+        """On the disk."""
+        return sum(path.stat().st_size for path in self._folder.iterdir())
+
 
 def _mapped(path: Path) -> NDArray[Any]:
     mapped: NDArray[Any] = np.load(path, mmap_mode="r")

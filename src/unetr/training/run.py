@@ -3,7 +3,6 @@
 import shutil
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,7 +12,6 @@ import torch
 
 from unetr.checkpoint.model import Model
 from unetr.data.cache import CaseCache
-from unetr.data.cases import Case
 from unetr.errors import InputError
 from unetr.files import check_writable
 from unetr.inference.device import find_device
@@ -38,8 +36,8 @@ from unetr.training.folder import (
 from unetr.training.folds import fold_count
 from unetr.training.loop import Job, train
 from unetr.training.order import Order, Prepared, open_for_training
+from unetr.training.preprocessed import preprocessed
 from unetr.training.progress import Silence, Stoppable, Watcher
-from unetr.training.sampling import TrainingCase
 from unetr.training.schedule import Clock
 from unetr.training.sizes import batch_size
 from unetr.training.state import StopRequest, state_path
@@ -76,9 +74,11 @@ def _run_folds(
     count = fold_count(len(open_for_training(order).cases))
     runs = [order.run / f"fold_{fold}" for fold in range(count)]
     others = [*(path for path in fold_runs(order.run) if path != runs[0]), order.run / FILE]
+    # The folds have one plan, so that a case is preprocessed once.
+    cache = order.run / "cache"
     for fold, run in enumerate(runs):
         # The minutes are each fold's own.
-        one = replace(order, run=run, fold=fold, began=None)
+        one = replace(order, run=run, fold=fold, began=None, cache=order.cache or cache)
         if fold:
             # The first one has replaced all: what is left half way must not go with older folds.
             one = replace(one, overwrite=False, together=runs[0])
@@ -88,6 +88,7 @@ def _run_folds(
         watcher.say(f"fold {fold} of 0 to {count - 1}")
         run_fold(one, device, processes, watcher, stop, others if one.overwrite else ())
     if processes.writes:
+        shutil.rmtree(cache, ignore_errors=True)
         found = write_cross_validation(order.run, count)
         watcher.say(f"cross-validation: Dice {found:.4f} over all {count} folds")
 
@@ -137,8 +138,8 @@ def run_fold(
     cache = CaseCache(order.cache or order.run / "cache", manifest.plan)
     # Each process prepares its share of what is not there yet; the rest it then only opens.
     own = training[processes.rank :: processes.world]
-    processes.each(lambda: _prepared(cache, own, watcher))
-    cached = _prepared(cache, training, Silence())
+    processes.each(lambda: preprocessed(cache, own, watcher, len(training)))
+    cached = preprocessed(cache, training, Silence(), len(training))
 
     resumed = state_path(order.run).exists()
     network = initial_network(manifest, recipe.training.seed, resumed).to(device)
@@ -267,23 +268,14 @@ def _described(prepared: Prepared) -> Sequence[str]:
     patch = " x ".join(map(str, manifest.plan.patch_voxels))
     spacing = " x ".join(f"{mm:.3g}" for mm in manifest.plan.spacing_mm)
     minutes = training.max_minutes
-    end = f"{training.max_steps} steps" if minutes is None else f"{minutes:g} minutes"
+    if minutes is not None:
+        end = f"{minutes:g} minutes"
+    else:
+        patches = (training.max_steps or 0) * (training.batch or 1) / len(manifest.train)
+        end = f"{training.max_steps} steps: about {patches:.0f} patches of each case"
     return (
         f"{len(manifest.train)} cases train, {len(manifest.validation)} validate",
         f"patches of {patch} voxels at {spacing} mm, {training.batch} a step, {end}",
         f"{manifest.network} on {manifest.device} in {manifest.precision}: "
         f"{manifest.precision_reason}",
     )
-
-
-def _prepared(cache: CaseCache, cases: Sequence[Case], watcher: Watcher) -> list[TrainingCase]:
-    """The cases, preprocessed; two at a time where they are not yet."""
-    found: list[TrainingCase] = []
-    pool = ThreadPoolExecutor(2)
-    try:
-        for case in pool.map(cache.get, cases):
-            found.append(case)
-            watcher.preparing("preprocessing", len(found), len(cases))
-    finally:
-        pool.shutdown(cancel_futures=True)
-    return found
