@@ -14,9 +14,12 @@ ANISOTROPIC = 3.0
 LARGEST_TOKEN = 16
 LEAST_TOKENS = 4
 
-# A patch should show at least this share of the scan: below it nnU-Net, too, goes to a lower
-# resolution (Isensee et al. 2021).
+# A patch should show at least this share of the scan: below it nnU-Net adds a network of a lower
+# resolution (Isensee et al. 2021). Here it is the only one: a transformer, above all on a
+# processor, has the budget of one.
 _LEAST_SHARE = 1 / 4
+COARSENED = "coarsened from"
+"""What the spacing's reason says where it is."""
 _MOST_COARSENING = 2.0
 _LEAST_STRUCTURE_VOXELS = 500
 
@@ -70,7 +73,7 @@ def choose_spacing(fingerprint: Fingerprint, extent_mm: Triple, budget: int) -> 
     coarse = _coarsened(fingerprint, target, extent_mm, budget)
     if coarse != target:
         reason += (
-            f"; coarsened from {' x '.join(f'{mm:.3g}' for mm in target)} mm, because a patch "
+            f"; {COARSENED} {' x '.join(f'{mm:.3g}' for mm in target)} mm, because a patch "
             f"would show less than 1/{round(1 / _LEAST_SHARE)} of the median scan"
         )
     x, y, z = coarse

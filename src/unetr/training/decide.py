@@ -12,6 +12,7 @@ from unetr.checkpoint.provenance import now, versions
 from unetr.data.cases import Dataset
 from unetr.data.fingerprint import fingerprint
 from unetr.data.plan import Plan
+from unetr.data.resolution import COARSENED
 from unetr.errors import InputError
 from unetr.files import check_writable
 from unetr.machine import GB, available_gb
@@ -57,6 +58,8 @@ def decide(order: Order, device: torch.device, world: int, watcher: Watcher) -> 
     if split.note:
         watcher.say(f"note: {split.note}")
     plan, digest = _planned(order, recipe, dataset, device, watcher)
+    if COARSENED in (why := plan.reasons.get("spacing_mm", "")):
+        watcher.say(f"note: the spacing is {why}; --set data.spacing_mm=... takes another one")
     if why_regions:
         plan = plan.model_copy(update={"reasons": plan.reasons | {"regions": why_regions}})
     if model is not None:
