@@ -10,6 +10,9 @@ number of rows. Steps tell how fast a network is, and what of the processor its 
 of those kept here, other work went on at the lowest priority, so that they lost about a fifth of
 their steps. `auto` and another seed were trained anew without, whatever they had scored.
 
+What is learnt here holds for structures like these. A flip along y exchanges what the labels are
+named by, anterior and posterior, and one along z much of it: their rows say little of others.
+
 Runs are in --out, their scores are kept in --scores, beside this script; what is in either is not
 done again. Others of both measure anew. With --at-once N up to N runs are beside each other, each
 on its share of the cores.

@@ -1,4 +1,4 @@
-"""Scores of a validation on the way are those of the metrics, label by label and region by region."""
+"""Scores of a validation on the way are those of the metrics, for labels and for regions."""
 
 from pathlib import Path
 

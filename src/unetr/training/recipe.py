@@ -116,7 +116,7 @@ class Augmentation(_Section):
             by itself, as it does with MR.
         structure_p: Of structures darker or brighter than they are, each with a probability of one
             half, where the plan normalises each scan by itself. `plan` is 0.2 where the plan is of
-            fewer than 50 cases and every label comes in one piece, as organs do, else 0.
+            10 to 49 cases and every label comes in one piece, as organs do, else 0.
         structure: Factor of a structure's distances from the patch's darkest voxel, drawn between
             the two on a logarithmic scale.
         intensity_scale, intensity_shift: x becomes x (1 + s) + t with s, t drawn uniformly from
