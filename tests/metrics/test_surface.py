@@ -171,3 +171,13 @@ def test_calls_that_cannot_be_meant():
     for percentile in (0.0, 100.5):
         with pytest.raises(InputError, match="percentile"):
             hausdorff_mm(surface_distances(mask, mask, (1.0, 1.0, 1.0)), percentile)
+
+
+@pytest.mark.parametrize(("dtype", "value"), [(np.uint8, 1), (np.uint8, 255), (np.int64, 1)])
+def test_masks_of_numbers_score_as_those_of_booleans(dtype, value):
+    prediction, reference = (cuboid((9, 8, 7), (1, 1, 1), (n, 3, 3)) for n in (3, 4))
+    wanted = surface_distances(prediction, reference, (1.0, 2.0, 3.0))
+    numbers = (mask.astype(dtype) * dtype(value) for mask in (prediction, reference))
+    found = surface_distances(*numbers, (1.0, 2.0, 3.0))
+    np.testing.assert_array_equal(found.prediction_mm, wanted.prediction_mm)
+    np.testing.assert_array_equal(found.reference_mm2, wanted.reference_mm2)

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import cc3d
 import numpy as np
-from jaxtyping import Bool, Integer
+from jaxtyping import Bool, Integer, Shaped
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
 from unetr.errors import InputError
-from unetr.metrics.masks import box_of, check_same_shape, check_spacing
+from unetr.metrics.masks import as_masks, box_of, check_spacing
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class LesionScores:
 
 
 def score_lesions(
-    prediction: Bool[np.ndarray, "x y z"],
-    reference: Bool[np.ndarray, "_ _ _"],
+    prediction: Shaped[np.ndarray, "x y z"],
+    reference: Shaped[np.ndarray, "_ _ _"],
     spacing_mm: Sequence[float],
     *,
     least_iou: float = 0.1,
@@ -57,7 +57,7 @@ def score_lesions(
     Raises:
         InputError: shapes that differ, a spacing that is none, an IoU out of range.
     """
-    check_same_shape(prediction, reference)
+    prediction, reference = as_masks(prediction, reference)
     check_spacing(spacing_mm)
     if not 0 < least_iou <= 1:
         raise InputError(f"least_iou: {least_iou} is not within (0, 1]; the default is 0.1")

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
-from jaxtyping import Integer, Shaped
+from jaxtyping import Bool, Integer, Shaped
 from scipy import ndimage
 
 from unetr.errors import InputError
@@ -21,6 +21,18 @@ def check_same_shape(
             f"prediction and reference: shapes {prediction.shape} and {reference.shape} differ; "
             "bring both onto one grid"
         )
+
+
+def as_masks(
+    prediction: Shaped[np.ndarray, "x y z"], reference: Shaped[np.ndarray, "_ _ _"]
+) -> tuple[Bool[np.ndarray, "x y z"], Bool[np.ndarray, "x y z"]]:
+    """Both as booleans: what is not 0 belongs to the structure.
+
+    Raises:
+        InputError: the two are not on one grid.
+    """
+    check_same_shape(prediction, reference)
+    return np.asarray(prediction, bool), np.asarray(reference, bool)
 
 
 def check_spacing(spacing_mm: Sequence[float]) -> None:

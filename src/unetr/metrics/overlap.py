@@ -1,25 +1,23 @@
 """How much two masks overlap, from their voxel counts."""
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Shaped
 
-from unetr.metrics.masks import check_same_shape
+from unetr.metrics.masks import as_masks
 
 
 def dice(
-    prediction: Bool[np.ndarray, "x y z"], reference: Bool[np.ndarray, "_ _ _"]
+    prediction: Shaped[np.ndarray, "x y z"], reference: Shaped[np.ndarray, "_ _ _"]
 ) -> float | None:
     """Dice 1945, Ecology 26(3): 2 |P and R| / (|P| + |R|); None where both are empty."""
-    check_same_shape(prediction, reference)
-    return dice_of_counts(*counts(prediction, reference))
+    return dice_of_counts(*counts(*as_masks(prediction, reference)))
 
 
 def iou(
-    prediction: Bool[np.ndarray, "x y z"], reference: Bool[np.ndarray, "_ _ _"]
+    prediction: Shaped[np.ndarray, "x y z"], reference: Shaped[np.ndarray, "_ _ _"]
 ) -> float | None:
     """Jaccard 1912, New Phytologist 11(2): |P and R| / |P or R|; None where both are empty."""
-    check_same_shape(prediction, reference)
-    return iou_of_counts(*counts(prediction, reference))
+    return iou_of_counts(*counts(*as_masks(prediction, reference)))
 
 
 def counts(

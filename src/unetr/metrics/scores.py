@@ -4,10 +4,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Integer
+from jaxtyping import Bool, Integer, Shaped
 
 from unetr.errors import InputError
-from unetr.metrics.masks import box_of, check_same_shape, check_spacing, label_boxes, union
+from unetr.metrics.masks import (
+    as_masks,
+    box_of,
+    check_same_shape,
+    check_spacing,
+    label_boxes,
+    union,
+)
 from unetr.metrics.overlap import counts, dice_of_counts, iou_of_counts
 from unetr.metrics.surface import (
     average_symmetric_surface_distance_mm,
@@ -45,8 +52,8 @@ class StructureScores:
 
 
 def score(
-    prediction: Bool[np.ndarray, "x y z"],
-    reference: Bool[np.ndarray, "_ _ _"],
+    prediction: Shaped[np.ndarray, "x y z"],
+    reference: Shaped[np.ndarray, "_ _ _"],
     spacing_mm: Sequence[float],
     tolerance_mm: float = 1.0,
 ) -> StructureScores:
@@ -59,7 +66,7 @@ def score(
     Raises:
         InputError: shapes that differ, a spacing that is none, a negative tolerance.
     """
-    check_same_shape(prediction, reference)
+    prediction, reference = as_masks(prediction, reference)
     check_spacing(spacing_mm)
     if not 0 <= tolerance_mm < np.inf:
         raise InputError(f"tolerance_mm: {tolerance_mm} is no distance; give 0 or more mm")

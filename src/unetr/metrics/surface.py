@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 import edt
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Shaped, UInt8
 
 from unetr.errors import InputError
 from unetr.machine import cores
-from unetr.metrics.masks import box_of, check_same_shape, check_spacing
+from unetr.metrics.masks import as_masks, box_of, check_spacing
 from unetr.metrics.surface_elements import surface_areas_mm2
 
 # Relative errors: of distances, computed in single precision, and of sums of areas.
@@ -41,8 +41,8 @@ class SurfaceDistances:
 
 
 def surface_distances(
-    prediction: Bool[np.ndarray, "x y z"],
-    reference: Bool[np.ndarray, "_ _ _"],
+    prediction: Shaped[np.ndarray, "x y z"],
+    reference: Shaped[np.ndarray, "_ _ _"],
     spacing_mm: Sequence[float],
 ) -> SurfaceDistances:
     """Measures each surface element of one mask against the other mask's surface.
@@ -50,7 +50,7 @@ def surface_distances(
     Raises:
         InputError: shapes that differ, or a spacing that is none.
     """
-    check_same_shape(prediction, reference)
+    prediction, reference = as_masks(prediction, reference)
     check_spacing(spacing_mm)
     box = box_of(prediction | reference)
     areas = surface_areas_mm2(spacing_mm)
