@@ -89,10 +89,8 @@ def test_less_memory_a_smaller_patch() -> None:
     assert sizes == sorted(set(sizes))
     few, many = (planned(found, memory_gb=4.0, batch=batch).patch_voxels for batch in (1, 4))
     assert math.prod(few) > math.prod(many)
-    assert (
-        "4 GB for a training step over 2 patches"
-        in (planned(found, memory_gb=4.0).reasons["patch_voxels"])
-    )
+    told = planned(found, memory_gb=4.0).reasons["patch_voxels"]
+    assert "4 GB for a training step over 2 patches" in told
 
 
 def test_more_outputs_take_more_memory() -> None:
@@ -155,8 +153,7 @@ def test_ct_whose_labels_hold_one_value_is_normalised_by_the_scan() -> None:
     [(0.6, 0.4, "nonzero"), (0.17, 0.7, "all"), (0.6, 0.95, "all")],
 )
 def test_mr_is_normalised_by_its_own_numbers(zeros: float, kept: float, over: Any) -> None:
-    found = prints(channels=(channel(zero_fraction=zeros),), crops=(crop(kept=kept),))
-    plan = planned(found)
+    plan = planned(prints(channels=(channel(zero_fraction=zeros),), crops=(crop(kept=kept),)))
     assert plan.normalisation == (Normalisation(kind="zscore", over=over),)
 
 

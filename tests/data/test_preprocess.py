@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from unetr.data import normalise
+from unetr.data import interpolation, normalise
+from unetr.data.interpolation import apply_filters, filter_matrix
 from unetr.data.plan import Crop, Normalisation
 from unetr.data.preprocess import Restorer, preprocess, preprocess_labels
 from unetr.errors import InputError
@@ -156,3 +157,16 @@ def test_wrong_input_is_told():
         Restorer(plan, placement).push(torch.zeros(4, 5, 4, 4))
     with pytest.raises(ValueError, match="0 of 4 planes"):
         Restorer(plan, placement).finish()
+
+
+def test_resampling_in_parts_is_that_of_the_whole(monkeypatch):
+    x = torch.randn(2, 9, 8, 7)
+    # As files lie in memory, and as the network has them.
+    for laid in (x, x.permute(0, 3, 2, 1).contiguous().permute(0, 3, 2, 1)):
+        sizes = ((9, 5), (8, 12), (7, 7))
+        filters = [filter_matrix(np.linspace(0, n - 1, m), n, order=1) for n, m in sizes]
+        whole = apply_filters(laid, filters)
+        monkeypatch.setattr(interpolation, "_PART_VOXELS", 100)
+        torch.testing.assert_close(apply_filters(laid, filters), whole)
+        monkeypatch.undo()
+        assert whole.is_contiguous()

@@ -107,3 +107,16 @@ def test_a_refusal_names_what_would_do():
     assert told.startswith("scan.nii.gz: 4 x 5 x 6 voxels need 4.1 GB in all, not 2; ")
     assert "give --max-memory 4.1 or more" in told
     assert "3.0 GB, but 1.0 GB of memory are free" in refusal(found, 1.0, placement, None)
+
+
+def test_preparing_holds_the_crop_and_what_is_made_of_it():
+    same = Volume(np.broadcast_to(np.int16(0), (1, 64, 64, 64)), np.diag([2.0, 2.0, 2.0, 1.0]))
+    fine = Volume(np.broadcast_to(np.int16(0), (1, 64, 64, 64)), np.eye(4))
+    plan = header().plan
+    options = {"channels": 14, "computing_gb": 0.0, "slab_on_host": True, "probabilities": False}
+    held = [
+        need(place(plan, volume), plan, maps=0, postprocessing=False, **options).preparing
+        for volume in (same, fine)
+    ]
+    # The crop and a copy; the crop, a half and a quarter of it.
+    assert held == pytest.approx([4 * 64**3 * 2 / 1e9, 4 * 64**3 * 1.75 / 1e9])

@@ -15,6 +15,7 @@ from torch import Tensor
 
 # Half-width of each kernel in voxels, by order.
 _REACH = {0: 0.5, 1: 1.0, 3: 2.0}
+_PART_VOXELS = 2**22
 
 
 def filter_matrix(
@@ -71,10 +72,25 @@ def apply_filters(
     for axis in np.argsort(growth, kind="stable"):
         matrix = filters[axis]
         if matrix is not None:
-            letters = "xyz"[axis]
-            out = "xyz".replace(letters, "o")
-            x = torch.einsum(f"o{letters},cxyz->c{out}", torch.from_numpy(matrix), x)
+            x = _filtered(x, torch.from_numpy(matrix), int(axis))
     return x.contiguous()
+
+
+def _filtered(
+    x: Float[Tensor, "c x1 y1 z1"], matrix: Float32[Tensor, "to from"], axis: int
+) -> Float[Tensor, "c x2 y2 z2"]:
+    """Part by part along another axis: the product lays its operand out anew, and a copy of all of
+    a large scan would not fit beside it."""
+    size = list(x.shape)
+    size[axis + 1] = len(matrix)
+    found = x.new_empty(size)
+    letter = "xyz"[axis]
+    rule = f"o{letter},cxyz->c{'xyz'.replace(letter, 'o')}"
+    slowest = max({1, 2, 3} - {axis + 1}, key=x.stride)
+    planes = max(1, _PART_VOXELS * x.shape[slowest] // max(1, x.numel()))
+    for part, to in zip(x.split(planes, slowest), found.split(planes, slowest), strict=True):
+        to.copy_(torch.einsum(rule, matrix, part))
+    return found
 
 
 class LinearAxis:

@@ -1,5 +1,7 @@
 """Planning: from a data set's fingerprint to the plan, with the reason for each choice."""
 
+import math
+
 from unetr.data.cases import Dataset
 from unetr.data.facts import AIR_HU, Triple
 from unetr.data.fingerprint import ChannelStatistics, CropStatistics, Fingerprint
@@ -49,7 +51,7 @@ def make_plan(
     Raises:
         InputError: memory or batch is not positive.
     """
-    if memory_gb <= 0 or batch < 1 or patch_limit_voxels < 1:
+    if not 0 < memory_gb < math.inf or batch < 1 or patch_limit_voxels < 1:
         raise InputError(
             f"plan: memory {memory_gb:g} GB, batch {batch}, patch limit {patch_limit_voxels}: "
             "give positive numbers"

@@ -1,5 +1,6 @@
 """How much memory a scan will take while it is predicted, estimated from above."""
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -64,7 +65,6 @@ def need(
         maps: Continuous maps kept besides.
     """
     native, network = math.prod(placement.native_shape), math.prod(placement.shape)
-    crop = math.prod(stop - start for start, stop in placement.box)
     prepared = _FLOAT32 * len(plan.channels) * network
     # Labels are of two bytes at most, probabilities of two.
     result = (2 + 2 * plan.out_channels * probabilities) * native
@@ -75,7 +75,7 @@ def need(
     # Twice on the network's grid and on the scan's; a copy of the labels, masks, components.
     finished = max(2 * laid + 2 * _FLOAT32 * maps * native, 10 * native * postprocessing)
     return Need(
-        preparing=(_FLOAT32 * len(plan.channels) * crop + 2 * prepared) / GB,
+        preparing=_FLOAT32 * len(plan.channels) * _preparing(placement) / GB,
         windows=computing_gb + (prepared + slab + result + laid + between) / GB,
         # Entropies take three copies on their way.
         plane=(2 + 3 * (maps > 0))
@@ -86,6 +86,18 @@ def need(
         / GB,
         finishing=(prepared + result + finished) / GB,
     )
+
+
+def _preparing(placement: Placement) -> float:
+    """Voxels held at most while the crop is brought to the network's grid, axis by axis."""
+    sides = [stop - start for start, stop in placement.box]
+    crop = float(math.prod(sides))
+    grown = (n / side for n, side in zip(placement.shape, sides, strict=True))
+    steps = sorted(g for g, ratio in zip(grown, placement.ratio, strict=True) if ratio != 1)
+    if not steps:
+        return 2 * crop  # and a copy in the network's layout
+    sizes = [0.0, *(crop * math.prod(steps[:k]) for k in range(1, len(steps) + 1))]
+    return crop + max(before + after for before, after in itertools.pairwise(sizes))
 
 
 def refusal(need: Need, spare_gb: float, placement: Placement, limit_gb: float | None) -> str:

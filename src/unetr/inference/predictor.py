@@ -1,5 +1,6 @@
 """The one way from a scan to its segmentation: preprocess, windows, restore, post-process."""
 
+import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -70,7 +71,7 @@ class Predictor:
     ) -> None:
         members = [models] if isinstance(models, Model | Exported) else list(models)
         self.plan = shared_plan(members)
-        if max_memory_gb is not None and not max_memory_gb > 0:
+        if max_memory_gb is not None and not 0 < max_memory_gb < math.inf:
             raise InputError(f"--max-memory {max_memory_gb:g}: give GB above 0")
         if max_memory_gb is None and processes_here() > 1:
             max_memory_gb = resident_gb() + free_gb() / processes_here()  # an equal part
