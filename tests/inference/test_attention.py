@@ -6,7 +6,7 @@ from torch import nn
 
 from unetr.checkpoint.model import Model
 from unetr.data.plan import Label, Normalisation, Plan
-from unetr.inference.attention import rollout
+from unetr.inference.attention import _on_voxels, rollout
 
 GRID, TOKEN = (2, 3, 4), (8, 4, 2)
 SIZE = tuple(n * t for n, t in zip(GRID, TOKEN, strict=True))
@@ -50,3 +50,10 @@ def test_it_lies_on_the_patch_that_is_looked_at(registers):
     drawn = found[0, 0, -1, -1, -1] / count
     assert drawn == pytest.approx(0.75 + 0.25 / count, rel=1e-5)
     assert found[0, 0, 0, 0, 0] / count == pytest.approx(0.25 / count, rel=1e-5)
+
+
+def test_a_window_that_is_no_multiple_of_the_token_is_padded_at_its_end():
+    """Two tokens of 4 over 6 voxels: the second begins at voxel 4, and half of it is beyond."""
+    found = _on_voxels(torch.tensor([[0.0, 1.0]]), torch.Size((6, 1, 1)), (4, 1, 1))
+    expected = torch.tensor([0, 0, 1 / 8, 3 / 8, 5 / 8, 7 / 8])
+    torch.testing.assert_close(found[0, 0, :, 0, 0], expected)

@@ -191,6 +191,9 @@ def test_a_folder_that_cannot_be_written_to_is_told_before_anything_is_computed(
     for out in (tmp_path / "file" / "out", tmp_path / "file"):
         with pytest.raises(InputError, match=r"cannot be written to \(.*file is a file\)"):
             next(predict_cases(double, plan_jobs([scans], out, 1)))
+    (tmp_path / "uncertainty").write_text("a file")
+    with pytest.raises(InputError, match=r"uncertainty: cannot be written to"):
+        next(predict_cases(double, plan_jobs([scans], tmp_path, 1, ["uncertainty"])))
     check_writable(tmp_path / "new" / "out")
     assert not (tmp_path / "new").exists()
 

@@ -5,7 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from unetr.inference.cases import plan_jobs, predict_cases
-from unetr.inference.manifest import made_by_others, manifest_path, write_manifest
+from unetr.inference.manifest import (
+    made_by_others,
+    made_of_others,
+    manifest_path,
+    write_manifest,
+)
 from unetr.inference.predictor import Predictor
 
 
@@ -69,3 +74,42 @@ def test_models_of_other_parts_are_known_of(tmp_path, scans, octants):
     write_manifest(manifest_path(tmp_path, "1/2"), model, list(predict_cases(model, jobs[:2])))
     told = made_by_others(manifest_path(tmp_path, None), jobs, [b])
     assert told.startswith("case0 and 1 more: already there, made by /a, not by /b")
+
+
+def test_labels_of_another_scan_of_the_same_name_are_told_of(tmp_path, write_scan, octants):
+    predictor = Predictor(octants, engine="torch", precision="fp32", device="cpu")
+    path = manifest_path(tmp_path / "out", None)
+    for site in ("a", "b"):
+        write_scan(tmp_path / site / "scan.nii.gz")
+    a, b = (plan_jobs([tmp_path / site], tmp_path / "out", 1) for site in ("a", "b"))
+    write_manifest(path, predictor, list(predict_cases(predictor, a)))
+    assert made_of_others(path, a) == ""
+    told = made_of_others(path, b)
+    assert told.startswith(f"scan: already there, made of {tmp_path / 'a' / 'scan.nii.gz'}, not of")
+    b[0].output.unlink()
+    assert made_of_others(path, b) == ""
+
+
+def test_maps_of_a_case_that_failed_before_make_it_done(tmp_path, scans, octants):
+    jobs, path = plan_jobs([scans], tmp_path, 1)[:1], manifest_path(tmp_path, None)
+    predictor = Predictor(octants, engine="torch", precision="fp32", device="cpu")
+    (done,) = predict_cases(predictor, jobs)
+    write_manifest(path, predictor, [done])
+    write_manifest(path, predictor, [replace(done, status="failed", error="memory")])
+    write_manifest(path, predictor, [replace(done, only_maps=True)])
+    entry = json.loads(path.read_text())["cases"]["case0"]
+    assert (entry["status"], entry.get("error")) == ("done", None)
+    assert entry["models"] == entry["maps"]["models"]
+
+
+def test_maps_do_not_stay_beside_labels_of_another_prediction(tmp_path, scans, octants):
+    options = {"engine": "torch", "precision": "fp32", "device": "cpu"}
+    mapping, plain = Predictor(octants, uncertainty=True, **options), Predictor(octants, **options)
+    (job,) = plan_jobs([scans], tmp_path, 1, ["uncertainty"])[:1]
+    there = tmp_path / "uncertainty" / "case0.nii.gz"
+    there.parent.mkdir()
+    there.write_bytes(b"of another model, killed before its labels")
+    list(predict_cases(mapping, [job]))
+    assert there.stat().st_size > 1000
+    list(predict_cases(plain, [replace(job, maps=())], overwrite=True))
+    assert not there.exists()

@@ -79,7 +79,12 @@ def predict(
     from unetr.inference.cases import is_finished, plan_jobs, predict_cases
     from unetr.inference.cases import shard as part_of
     from unetr.inference.exported import load_any
-    from unetr.inference.manifest import made_by_others, manifest_path, write_manifest
+    from unetr.inference.manifest import (
+        made_by_others,
+        made_of_others,
+        manifest_path,
+        write_manifest,
+    )
     from unetr.inference.outputs import MAPS
     from unetr.inference.predictor import Predictor
     from unetr.inference.ranks import wait_for_others
@@ -90,8 +95,10 @@ def predict(
     maps = [name for name, wanted in asked if wanted]
     every = plan_jobs(inputs, out, len(members[0].header.plan.channels), maps)
     jobs, record = part_of(every, shard), manifest_path(out, shard)
-    if not overwrite and (others := made_by_others(record, jobs, members)):
-        warnings.warn(others, stacklevel=1)
+    if not overwrite:
+        for others in (made_by_others(record, jobs, members), made_of_others(record, jobs)):
+            if others:
+                warnings.warn(others, stacklevel=1)
     if not overwrite and all(is_finished(job) for job in jobs):
         talk.say(_nothing_to_do(jobs, out))
         wait_for_others(failed=False)

@@ -1,6 +1,7 @@
 """Scans: from files to `Volume` and back, on any grid. numpy only."""
 
 from unetr.image.files import (
+    check_format,
     read_grid,
     read_image,
     read_label_names,
@@ -17,6 +18,7 @@ __all__ = [
     "IMAGE_SUFFIXES",
     "Grid",
     "Volume",
+    "check_format",
     "cure_for",
     "image_suffix",
     "read_grid",

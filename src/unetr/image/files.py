@@ -10,7 +10,7 @@ from jaxtyping import Shaped
 
 from unetr.errors import InputError
 from unetr.image import nifti
-from unetr.image.formats import read_formats, read_formats_grid, write_formats
+from unetr.image.formats import check_library, read_formats, read_formats_grid, write_formats
 from unetr.image.grid import Grid, same_grid
 from unetr.image.guard import check_file
 from unetr.image.suffix import NIFTI_SUFFIXES, cure_for, image_suffix
@@ -93,6 +93,16 @@ def read_label_names(path: PathLike) -> dict[int, str]:
     """The names that `write_labels` stored, by label id; empty if there are none."""
     file = _checked(path)
     return nifti.read_names(file) if _is_nifti(file) else {}
+
+
+def check_format(path: PathLike) -> None:
+    """Before long work: whether files of this suffix can be read and written here.
+
+    Raises:
+        InputError: an unknown suffix, or one that needs SimpleITK, which is not installed.
+    """
+    if not _is_nifti(file := _named(path)):
+        check_library(file)
 
 
 def write_image(path: PathLike, volume: Volume) -> None:

@@ -150,12 +150,17 @@ def _write(sitk: Any, image: Any, part: Path, path: Path) -> None:
         ) from error
 
 
+def check_library(path: Path) -> None:
+    """Raises InputError where SimpleITK is not installed."""
+    _library(path)
+
+
 def _library(path: Path) -> Any:
     try:
         import SimpleITK
     except ImportError:
         raise InputError(
-            f"{path}: reading {path.suffix} files needs SimpleITK: pip install 'unetr[formats]'"
+            f"{path}: {path.suffix} files need SimpleITK: pip install 'unetr[formats]'"
         ) from None
     # It would print its warnings past Python.
     SimpleITK.ProcessObject.SetGlobalWarningDisplay(False)

@@ -68,4 +68,7 @@ def _on_voxels(tokens: Tensor, size: torch.Size, token_voxels: tuple[int, ...]) 
     grid = [-(-voxels // token) for voxels, token in zip(size, token_voxels, strict=True)]
     count = grid[0] * grid[1] * grid[2]
     placed = tokens[:, -count:].reshape(len(tokens), 1, *grid)
-    return F.interpolate(placed, size=tuple(size), mode="trilinear", align_corners=False)
+    # The last tokens reach beyond a window that is no multiple of them, as the network pads it.
+    whole = [n * token for n, token in zip(grid, token_voxels, strict=True)]
+    drawn = F.interpolate(placed, size=whole, mode="trilinear", align_corners=False)
+    return drawn[..., : size[0], : size[1], : size[2]]

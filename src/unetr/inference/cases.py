@@ -14,7 +14,7 @@ from unetr.data.cases import Case
 from unetr.data.dataset import find_images
 from unetr.errors import InputError, TooLittleMemoryError
 from unetr.files import check_writable
-from unetr.image import Volume, image_suffix, read_grid, read_image
+from unetr.image import Volume, check_format, image_suffix, read_grid, read_image
 from unetr.inference.clock import Clock
 from unetr.inference.memory import reading_refusal
 from unetr.inference.outputs import output_paths, write_prediction
@@ -99,6 +99,7 @@ def _scans(inputs: Iterable[Path], channels: int) -> list[Case]:
 def _checked(job: Job) -> Job:
     if job.output.resolve() in {path.resolve() for path in job.case.images}:
         raise InputError(f"{job.output}: is the scan itself; give another name with -o")
+    check_format(job.output)
     return job
 
 
@@ -119,8 +120,13 @@ def shard(jobs: Sequence[Job], part: str | None) -> list[Job]:
 
 def is_finished(job: Job) -> bool:
     """Whether there is nothing left to do: labels and all maps that are asked for are there."""
+    return all(path.exists() for path in _written_to(job))
+
+
+def _written_to(job: Job) -> list[Path]:
+    """The labels, and the maps that are asked for."""
     paths = output_paths(job.output)
-    return all(path.exists() for path in (job.output, *(getattr(paths, m) for m in job.maps)))
+    return [job.output, *(getattr(paths, name) for name in job.maps)]
 
 
 def predict_cases(
@@ -143,7 +149,7 @@ def predict_cases(
         if done:
             yield Outcome(job, "skipped")
     todo = [job for job, done in zip(jobs, finished, strict=True) if not done]
-    for folder in {job.output.parent for job in todo}:
+    for folder in {path.parent for job in todo for path in _written_to(job)}:
         check_writable(folder)
     with (
         ThreadPoolExecutor(1, "read") as reader,
@@ -261,9 +267,12 @@ def _fits_beside(case: Case, predictor: Predictor) -> bool:
 
 
 def _voxels_gb(case: Case) -> float:
-    """What reading the scan takes at most, by its headers: some files' voxels become float32."""
+    """What reading the scan takes at most, by its headers: voxels as they are in the file, beside
+    them as float32 where the header scales them, and channels of several files beside all of them.
+    """
     grids = [read_grid(path) for path in case.images]
-    return sum(g.channels * math.prod(g.shape) * max(g.itemsize, 4) for g in grids) / GB
+    held = sum(g.channels * math.prod(g.shape) * (g.itemsize + 4) for g in grids)
+    return held * (2 if len(grids) > 1 else 1) / GB
 
 
 def _suffix(path: Path) -> str:

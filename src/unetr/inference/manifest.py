@@ -45,11 +45,11 @@ def write_manifest(path: Path, predictor: Predictor, outcomes: Iterable[Outcome]
         name = outcome.job.case.name
         if outcome.only_maps:
             # Who made the labels is still said; nobody knows where no record was.
-            cases[name] = {**_case(outcome), **cases.get(name, {}), "maps": _computed_by(predictor)}
+            maps = {"maps": _computed_by(predictor)}
+            cases[name] = {**_case(outcome), **_makers(cases, name), **maps}
         elif outcome.status == "failed":
             # What an earlier run wrote is still there, and still that run's.
-            kept = {key: value for key, value in cases.get(name, {}).items() if key in _MADE_BY}
-            cases[name] = {**_case(outcome), **kept}
+            cases[name] = {**_case(outcome), **_makers(cases, name)}
         elif outcome.status == "done":
             cases[name] = {**_case(outcome), **_computed_by(predictor)}
         elif name not in cases:
@@ -57,6 +57,31 @@ def write_manifest(path: Path, predictor: Predictor, outcomes: Iterable[Outcome]
     content = {**_run(predictor), "cases": cases}
     with written_whole(path) as part:
         part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _makers(cases: dict[str, Any], name: str) -> dict[str, Any]:
+    """What is known of who made a case's files."""
+    return {key: value for key, value in cases.get(name, {}).items() if key in _MADE_BY}
+
+
+def made_of_others(path: Path, jobs: Iterable[Job]) -> str:
+    """One line where labels that are there were made of other scans of the same names, else
+    nothing."""
+    cases = _known(path)
+    others: dict[str, tuple[str, str]] = {}
+    for job in jobs:
+        there = cases.get(job.case.name, {}).get("images") or []
+        here = [str(image.absolute()) for image in job.case.images]
+        if job.output.exists() and there and [str(Path(one).absolute()) for one in there] != here:
+            others[job.case.name] = (str(there[0]), str(job.case.images[0]))
+    if not others:
+        return ""
+    first, (there_first, here_first) = next(iter(others.items()))
+    many = f" and {len(others) - 1} more" if len(others) > 1 else ""
+    return (
+        f"{first}{many}: already there, made of {there_first}, not of {here_first}; --overwrite "
+        "predicts anew, another -o keeps both"
+    )
 
 
 def made_by_others(path: Path, jobs: Iterable[Job], models: Sequence[Model | Exported]) -> str:
@@ -142,7 +167,7 @@ def _same(made_by: list[dict[str, str]], now: list[dict[str, str]]) -> bool:
 
 def _case(outcome: Outcome) -> dict[str, Any]:
     entry: dict[str, Any] = {
-        "images": [str(path) for path in outcome.job.case.images],
+        "images": [str(path.absolute()) for path in outcome.job.case.images],
         "output": str(outcome.job.output),
         "status": outcome.status,
     }

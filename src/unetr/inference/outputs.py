@@ -39,20 +39,21 @@ def write_prediction(
 ) -> None:
     """Writes what the prediction holds; the labels last: where they are, the rest is too.
 
+    Maps without labels, or of labels that are overwritten, are of another prediction: they do not
+    stay beside new labels.
+
     Args:
-        overwrite: Else what is there stays, such as labels that were corrected by hand.
+        overwrite: Else labels that are there stay, such as ones that were corrected by hand, and
+            so do their maps.
     """
-
-    def wanted(path: Path) -> bool:
-        return overwrite or not path.exists()
-
-    if prediction.probabilities is not None and wanted(paths.probabilities):
-        _write_probabilities(paths.probabilities, prediction.probabilities)
-    if prediction.uncertainty is not None and wanted(paths.uncertainty):
-        _write_map(paths.uncertainty, prediction.uncertainty)
-    if prediction.attention is not None and wanted(paths.attention):
-        _write_map(paths.attention, prediction.attention)
-    if wanted(paths.labels):
+    anew = overwrite or not paths.labels.exists()
+    for name in MAPS:
+        path, found = getattr(paths, name), getattr(prediction, name)
+        if anew and found is None:
+            path.unlink(missing_ok=True)
+        elif found is not None and (anew or not path.exists()):
+            (_write_probabilities if name == "probabilities" else _write_map)(path, found)
+    if anew:
         names = {label.id: label.name for label in plan.labels}
         write_labels(paths.labels, prediction.labels.array[0], prediction.labels, names)
 
