@@ -62,6 +62,19 @@ def check_writable(folder: Path, option: str = "-o") -> None:
         )
 
 
+def check_text(name: str) -> None:
+    """Whether a file's name can be written into records.
+
+    Raises:
+        InputError: it is not UTF-8, as some archives leave names behind.
+    """
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        told = name.encode(errors="replace").decode()
+        raise InputError(f"{told}: a name that is not UTF-8; rename it") from None
+
+
 def cache_folder() -> Path:
     """Where the system wants what can be had again: XDG_CACHE_HOME/unetr or ~/.cache/unetr.
 

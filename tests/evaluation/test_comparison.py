@@ -92,3 +92,10 @@ def test_notes_on_what_cannot_be_compared(compared):
     assert "nsd" not in {each.metric for each in found.differences}
     assert found.notes[0].startswith("NSD is left out: its tolerance is 1 mm in the first, 2 mm")
     assert found.notes[1] == "label 3 is 'liver' in the first, 'lung' in the second"
+
+
+def test_regions_are_paired_by_their_labels_and_the_rest_is_named(compared):
+    core, also = Structure("core", (1, 2)), Structure("core", (2, 1))
+    found = compared(evaluation([0.5, 0.6], (core, LIVER)), evaluation([0.6, 0.6], (also,)))
+    assert {each.name for each in found.differences} == {"core"}
+    assert found.notes == ("only in the first, so left out: liver",)

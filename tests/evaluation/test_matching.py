@@ -90,3 +90,30 @@ def test_two_predictions_of_one_case_are_refused(tmp_path):
         match(one, tmp_path / "data")
     with pytest.raises(InputError, match=r"has the same name"):
         match(folder(tmp_path / "twice", "a.nii", "a.nii.gz"), one)
+
+
+def test_two_references_of_one_bare_name_cannot_be_told_apart(tmp_path):
+    one = folder(tmp_path / "p", "case1.nii.gz")
+    other = folder(tmp_path / "r", "case1_label.nii.gz", "case1_mask.nii.gz")
+    with pytest.raises(InputError, match="which of them belongs to case1 cannot be told"):
+        match(one, other)
+
+
+def test_scans_of_a_data_set_are_those_with_labels_too(tmp_path):
+    one, other = (folder(tmp_path / name, "a.nii.gz") for name in ("p", "r"))
+    folder(tmp_path / "data" / "images", "a.nii.gz")
+    folder(tmp_path / "data" / "labels")
+    save(tmp_path / "data" / "labels" / "a.nii.gz", LABELS + 1)
+    folder(tmp_path / "data" / "imagesTs", "t.nii.gz")
+    found = match(one, other, images=tmp_path / "data")
+    assert found.pairs[0].images[0].name == "a.nii.gz"
+
+
+def test_a_name_that_cannot_be_written_down_is_refused_before_scoring(tmp_path):
+    name = b"\xfcbung.nii.gz".decode(errors="surrogateescape")
+    try:
+        one, other = (folder(tmp_path / part, name) for part in ("p", "r"))
+    except OSError:
+        pytest.skip("this file system has no such names")
+    with pytest.raises(InputError, match=r"\?bung: a name that is not UTF-8; rename it"):
+        match(one, other)

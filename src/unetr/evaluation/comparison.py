@@ -84,8 +84,9 @@ def compare(first: Path | str, second: Path | str, seed: int = 0) -> Comparison:
             f"{first} and {second}: no case in common (the first is {one.cases[0]} here, "
             f"{other.cases[0]} there); evaluate both on the same references"
         )
-    twins = {each.label: each for each in other.structures}
-    structures = [(each, twins[each.label]) for each in one.structures if each.label in twins]
+    twins = {frozenset(each.members): each for each in other.structures}
+    pairs = [(each, twins.get(frozenset(each.members))) for each in one.structures]
+    structures = [(each, twin) for each, twin in pairs if twin is not None]
     if not structures:
         raise InputError(
             f"{first} and {second}: no label in common ({_labels(one)} here, {_labels(other)} "
@@ -103,7 +104,7 @@ def compare(first: Path | str, second: Path | str, seed: int = 0) -> Comparison:
             for pair in structures
             for metric in metrics
         ),
-        tuple(_notes(one, other, [a.name for a, _ in structures])),
+        tuple(_notes(one, other, structures)),
     )
 
 
@@ -160,18 +161,20 @@ def _labels(evaluation: Evaluation) -> str:
     return ", ".join(labels[:5]) + (", ..." if len(labels) > 5 else "")
 
 
-def _notes(one: Evaluation, other: Evaluation, shared: list[str]) -> list[str]:
+def _notes(
+    one: Evaluation, other: Evaluation, shared: list[tuple[Structure, Structure]]
+) -> list[str]:
     notes = []
     if one.tolerance_mm != other.tolerance_mm:
         notes.append(
             f"NSD is left out: its tolerance is {one.tolerance_mm:g} mm in the first, "
             f"{other.tolerance_mm:g} mm in the second"
         )
-    names = {each.label: each.name for each in other.structures}
-    for each in one.structures:
-        if names.get(each.label, each.name) != each.name:
-            notes.append(
-                f"label {each.label} is {each.name!r} in the first, {names[each.label]!r} in the "
-                "second"
-            )
+    for a, b in shared:
+        if a.name != b.name:
+            notes.append(f"label {a.label} is {a.name!r} in the first, {b.name!r} in the second")
+    for where, each, known in (("first", one, [a for a, _ in shared]),
+                               ("second", other, [b for _, b in shared])):  # fmt: skip
+        if left := [s.name for s in each.structures if s not in known]:
+            notes.append(f"only in the {where}, so left out: {', '.join(left)}")
     return notes

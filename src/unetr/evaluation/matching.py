@@ -8,6 +8,7 @@ from unetr.data.cases import Case, Dataset, image_files, split_channel, stem
 from unetr.data.dataset import find_images, open_dataset
 from unetr.data.folders import IMAGE_FOLDERS, bare_name, find_folder, named_images
 from unetr.errors import InputError
+from unetr.files import check_text
 from unetr.image import IMAGE_SUFFIXES, image_suffix
 
 
@@ -63,6 +64,8 @@ def match(
         matched = {next(iter(found)): cases[0]}
     else:
         matched = _by_name(found, cases)
+    for case in matched.values():
+        check_text(case.name)
     if not matched:
         raise InputError(
             f"{predictions}: no file has the name of one in {references} (the first is "
@@ -119,7 +122,7 @@ def _by_name(found: dict[str, Path], cases: Sequence[Case]) -> dict[str, Case]:
     keys = _keys(cases)
     matched = {name: keys[name] for name in found if name in keys}
     if not matched:
-        keys = {bare_name(name): case for name, case in keys.items()}
+        keys = _bare(keys)
         matched = {n: keys[bare_name(n)] for n in found if keys.get(bare_name(n))}
     first: dict[int, str] = {}
     for name, case in matched.items():
@@ -128,6 +131,18 @@ def _by_name(found: dict[str, Path], cases: Sequence[Case]) -> dict[str, Case]:
                 f"{found[name]}: belongs to {case.name}, as {found[other].name} does; remove one"
             )
     return matched
+
+
+def _bare(keys: dict[str, Case]) -> dict[str, Case]:
+    """By names without words for the kind, which must still tell the cases apart."""
+    bare: dict[str, Case] = {}
+    for name, case in keys.items():
+        if (other := bare.setdefault(bare_name(name), case)) is not case:
+            raise InputError(
+                f"{case.name} and {other.name}: which of them belongs to {bare_name(name)} cannot "
+                "be told; leave one in the folder"
+            )
+    return bare
 
 
 def _keys(cases: Iterable[Case]) -> dict[str, Case]:
@@ -142,8 +157,17 @@ def _keys(cases: Iterable[Case]) -> dict[str, Case]:
     return keys
 
 
+def _scans(images: Path) -> list[Case]:
+    """Of a data set all, those with labels too."""
+    described = (images / "dataset.json").exists()
+    if described or (images.is_dir() and find_folder(images, IMAGE_FOLDERS)):
+        dataset = open_dataset(images)
+        return [*dataset.cases, *dataset.test]
+    return find_images(images)
+
+
 def _with_images(pairs: Sequence[Pair], images: Path) -> list[Pair]:
-    scans = find_images(images)
+    scans = _scans(images)
     if images.is_file() and len(pairs) == 1:
         return [replace(pairs[0], images=scans[0].images)]
     matched = _by_name({stem(pair.prediction): pair.prediction for pair in pairs}, scans)

@@ -81,9 +81,9 @@ def summary(evaluation: Evaluation) -> dict[str, Any]:
         "references": evaluation.references,
         "files": {
             pair.case: {
-                "prediction": str(pair.prediction.resolve()),
-                "reference": str(pair.reference.resolve()),
-                "images": [str(path.resolve()) for path in pair.images],
+                "prediction": str(pair.prediction.absolute()),
+                "reference": str(pair.reference.absolute()),
+                "images": [str(path.absolute()) for path in pair.images],
             }
             for pair in evaluation.pairs
         },

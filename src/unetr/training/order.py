@@ -7,6 +7,7 @@ from typing import Any
 from unetr.data.cases import Dataset
 from unetr.data.dataset import open_dataset
 from unetr.errors import InputError
+from unetr.files import check_text
 from unetr.training.folder import Manifest
 from unetr.training.recipe import Recipe, changed
 from unetr.training.recipe_toml import load_recipe
@@ -119,9 +120,5 @@ def open_for_training(order: Order) -> Dataset:
     """
     dataset = open_dataset(order.dataset, order.labels)
     for name in (str(dataset.root.resolve()), *(case.name for case in dataset.cases)):
-        try:
-            name.encode()
-        except UnicodeEncodeError:
-            told = name.encode(errors="replace").decode()
-            raise InputError(f"{told}: a name that is not UTF-8; rename it") from None
+        check_text(name)
     return dataset
