@@ -95,7 +95,7 @@ def test_two_predictions_of_one_case_are_refused(tmp_path):
 def test_two_references_of_one_bare_name_cannot_be_told_apart(tmp_path):
     one = folder(tmp_path / "p", "case1.nii.gz")
     other = folder(tmp_path / "r", "case1_label.nii.gz", "case1_mask.nii.gz")
-    with pytest.raises(InputError, match="which of them belongs to case1 cannot be told"):
+    with pytest.raises(InputError, match=r"belongs to case1_label or case1_mask cannot be told"):
         match(one, other)
 
 

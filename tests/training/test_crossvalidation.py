@@ -71,7 +71,7 @@ def test_folds_are_replaced_together(order, tmp_path):
     with pytest.raises(Stopped):
         run_training(replace(folds, overwrite=True), Heard(stop, at=1), stop, folds=True)
     left = sorted(path.name for path in order.run.iterdir())
-    assert left == ["cache", "fold_0", "fold_notes.txt"]
+    assert left == ["cache_of_folds", "fold_0", "fold_notes.txt"]
 
 
 @pytest.mark.slow
@@ -88,7 +88,7 @@ def test_all_folds_in_turn_and_their_summary(order, tmp_path, monkeypatch):
     run(folds, folds=True)
     plans = [read_manifest(order.run / f"fold_{fold}").plan for fold in range(3)]
     assert plans[0] == plans[1] == plans[2]
-    assert not (order.run / "cache").exists()
+    assert not (order.run / "cache_of_folds").exists()
     summary = json.loads((order.run / "cross_validation.json").read_text())
     assert len(summary["folds"]) == 3
     assert sorted(summary["cases"]) == ["phantom0", "phantom1", "phantom2"]

@@ -88,7 +88,8 @@ def _filtered(
     rule = f"o{letter},cxyz->c{'xyz'.replace(letter, 'o')}"
     slowest = max({1, 2, 3} - {axis + 1}, key=x.stride)
     planes = max(1, _PART_VOXELS * x.shape[slowest] // max(1, x.numel()))
-    for part, to in zip(x.split(planes, slowest), found.split(planes, slowest), strict=True):
+    parts = (torch.split(each, planes, slowest) for each in (x, found))
+    for part, to in zip(*parts, strict=True):
         to.copy_(torch.einsum(rule, matrix, part))
     return found
 

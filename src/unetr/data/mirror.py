@@ -10,8 +10,8 @@ from jaxtyping import Float
 from unetr.data.facts import CaseFacts
 from unetr.data.plan import Label
 
-# A single letter before a number is none: L1 to L5 are vertebrae.
-_SIDE = re.compile(r"(?i)(?<![a-z])((left|right|links|rechts|lt|rt)(?![a-z])|[lr](?![a-z0-9]))")
+# L before a number is none: L1 to L5 are vertebrae.
+_SIDE = re.compile(r"(?i)(?<![a-z])((left|right|links|rechts|lt|rt|r)(?![a-z])|l(?![a-z0-9]))")
 _NEXT_WORD = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 _LEAST_AGREEING = 0.75

@@ -1,6 +1,7 @@
 """Which prediction belongs to which reference: by name, in files, folders or a data set."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -122,8 +123,7 @@ def _by_name(found: dict[str, Path], cases: Sequence[Case]) -> dict[str, Case]:
     keys = _keys(cases)
     matched = {name: keys[name] for name in found if name in keys}
     if not matched:
-        keys = _bare(keys)
-        matched = {n: keys[bare_name(n)] for n in found if keys.get(bare_name(n))}
+        matched = _by_bare_name(found, keys)
     first: dict[int, str] = {}
     for name, case in matched.items():
         if (other := first.setdefault(id(case), name)) != name:
@@ -133,16 +133,24 @@ def _by_name(found: dict[str, Path], cases: Sequence[Case]) -> dict[str, Case]:
     return matched
 
 
-def _bare(keys: dict[str, Case]) -> dict[str, Case]:
+def _by_bare_name(found: dict[str, Path], keys: dict[str, Case]) -> dict[str, Case]:
     """By names without words for the kind, which must still tell the cases apart."""
-    bare: dict[str, Case] = {}
+    bare: dict[str, list[Case]] = {}
     for name, case in keys.items():
-        if (other := bare.setdefault(bare_name(name), case)) is not case:
+        same = bare.setdefault(bare_name(name), [])
+        if all(case is not other for other in same):
+            same.append(case)
+    matched = {}
+    for name in found:
+        cases = bare.get(bare_name(name), [])
+        if len(cases) > 1:
             raise InputError(
-                f"{case.name} and {other.name}: which of them belongs to {bare_name(name)} cannot "
-                "be told; leave one in the folder"
+                f"{found[name]}: whether it belongs to {cases[0].name} or {cases[1].name} cannot "
+                "be told; leave one of them in the folder"
             )
-    return bare
+        if cases:
+            matched[name] = cases[0]
+    return matched
 
 
 def _keys(cases: Iterable[Case]) -> dict[str, Case]:
@@ -159,10 +167,10 @@ def _keys(cases: Iterable[Case]) -> dict[str, Case]:
 
 def _scans(images: Path) -> list[Case]:
     """Of a data set all, those with labels too."""
-    described = (images / "dataset.json").exists()
-    if described or (images.is_dir() and find_folder(images, IMAGE_FOLDERS)):
-        dataset = open_dataset(images)
-        return [*dataset.cases, *dataset.test]
+    if images.is_dir() and not image_files(images):
+        with suppress(InputError):
+            dataset = open_dataset(images)
+            return [*dataset.test, *dataset.cases]
     return find_images(images)
 
 

@@ -19,8 +19,8 @@ from unetr.inference.exported import Exported
 from unetr.inference.predictor import Predictor
 from unetr.inference.ranks import rank_and_count
 
-# What a case's entry says of the computation that made its files.
-_MADE_BY = ("models", "engine", "precision", "mirrorings", "overlap", "blend", "maps")
+# What a case's entry says of what its files were made of, and by what.
+_MADE_BY = ("images", "models", "engine", "precision", "mirrorings", "overlap", "blend", "maps")
 
 
 def manifest_path(out: Path, part: str | None) -> Path:
@@ -68,12 +68,14 @@ def made_of_others(path: Path, jobs: Iterable[Job]) -> str:
     """One line where labels that are there were made of other scans of the same names, else
     nothing."""
     cases = _known(path)
+    by_output = {Path(entry.get("output", "")).resolve(): entry for entry in cases.values()}
     others: dict[str, tuple[str, str]] = {}
     for job in jobs:
-        there = cases.get(job.case.name, {}).get("images") or []
-        here = [str(image.absolute()) for image in job.case.images]
-        if job.output.exists() and there and [str(Path(one).absolute()) for one in there] != here:
-            others[job.case.name] = (str(there[0]), str(job.case.images[0]))
+        entry = cases.get(job.case.name) or by_output.get(job.output.resolve(), {})
+        there = [Path(one).resolve() for one in entry.get("images", ())]
+        here = [one.resolve() for one in job.case.images]
+        if job.output.exists() and there and there != here:
+            others[job.case.name] = (str(there[0]), str(here[0]))
     if not others:
         return ""
     first, (there_first, here_first) = next(iter(others.items()))
@@ -168,7 +170,7 @@ def _same(made_by: list[dict[str, str]], now: list[dict[str, str]]) -> bool:
 def _case(outcome: Outcome) -> dict[str, Any]:
     entry: dict[str, Any] = {
         "images": [str(path.absolute()) for path in outcome.job.case.images],
-        "output": str(outcome.job.output),
+        "output": str(outcome.job.output.absolute()),
         "status": outcome.status,
     }
     if outcome.seconds:

@@ -1,5 +1,6 @@
 """The files of one prediction."""
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -39,20 +40,19 @@ def write_prediction(
 ) -> None:
     """Writes what the prediction holds; the labels last: where they are, the rest is too.
 
-    Maps without labels, or of labels that are overwritten, are of another prediction: they do not
-    stay beside new labels.
-
     Args:
-        overwrite: Else labels that are there stay, such as ones that were corrected by hand, and
-            so do their maps.
+        overwrite: Maps of labels that are replaced go with them. Else labels that are there stay,
+            such as ones that were corrected by hand, and so do their maps.
     """
-    anew = overwrite or not paths.labels.exists()
+    there = paths.labels.exists()
+    anew = overwrite or not there
     for name in MAPS:
         path, found = getattr(paths, name), getattr(prediction, name)
-        if anew and found is None:
-            path.unlink(missing_ok=True)
-        elif found is not None and (anew or not path.exists()):
+        if found is not None and (anew or not path.exists()):
             (_write_probabilities if name == "probabilities" else _write_map)(path, found)
+        elif found is None and anew and there:
+            with suppress(FileNotFoundError, NotADirectoryError):
+                path.unlink()
     if anew:
         names = {label.id: label.name for label in plan.labels}
         write_labels(paths.labels, prediction.labels.array[0], prediction.labels, names)

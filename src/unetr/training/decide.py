@@ -58,12 +58,13 @@ def decide(order: Order, device: torch.device, world: int, watcher: Watcher) -> 
     if split.note:
         watcher.say(f"note: {split.note}")
     plan, digest = _planned(order, recipe, dataset, device, watcher)
-    if COARSENED in (why := plan.reasons.get("spacing_mm", "")):
-        watcher.say(f"note: the spacing is {why}; --set data.spacing_mm=... takes another one")
     if why_regions:
         plan = plan.model_copy(update={"reasons": plan.reasons | {"regions": why_regions}})
     if model is not None:
         plan = inherited_plan(plan, model)
+    why = plan.reasons.get("spacing_mm", "")
+    if COARSENED in why and order.together is None:
+        watcher.say(f"note: the spacing is {why}; --set data.spacing_mm=... takes another one")
     network, name, config, left = new_network(recipe, plan, device, model)
     for line in left:
         watcher.say(f"note: {line}")

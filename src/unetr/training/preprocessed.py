@@ -21,11 +21,12 @@ def preprocessed(
         in_all: Cases of all processes, of which these are a share.
     """
     found: list[TrainingCase] = []
+    empty = not cache.folder.is_dir() or not any(cache.folder.iterdir())
     pool = ThreadPoolExecutor(2)
     try:
         for case in pool.map(cache.get, cases):
             found.append(case)
-            if len(found) == 1:
+            if empty and len(found) == 1:
                 _tell_of_disk(case, in_all, cache.folder, watcher)
             watcher.preparing("preprocessing", len(found), len(cases))
     finally:

@@ -75,7 +75,7 @@ def _run_folds(
     runs = [order.run / f"fold_{fold}" for fold in range(count)]
     others = [*(path for path in fold_runs(order.run) if path != runs[0]), order.run / FILE]
     # The folds have one plan, so that a case is preprocessed once.
-    cache = order.run / "cache"
+    cache = order.run / "cache_of_folds"
     for fold, run in enumerate(runs):
         # The minutes are each fold's own.
         one = replace(order, run=run, fold=fold, began=None, cache=order.cache or cache)
@@ -88,7 +88,8 @@ def _run_folds(
         watcher.say(f"fold {fold} of 0 to {count - 1}")
         run_fold(one, device, processes, watcher, stop, others if one.overwrite else ())
     if processes.writes:
-        shutil.rmtree(cache, ignore_errors=True)
+        if order.cache is None:
+            shutil.rmtree(cache, ignore_errors=True)
         found = write_cross_validation(order.run, count)
         watcher.say(f"cross-validation: Dice {found:.4f} over all {count} folds")
 
@@ -271,8 +272,9 @@ def _described(prepared: Prepared) -> Sequence[str]:
     if minutes is not None:
         end = f"{minutes:g} minutes"
     else:
-        patches = (training.max_steps or 0) * (training.batch or 1) / len(manifest.train)
-        end = f"{training.max_steps} steps: about {patches:.0f} patches of each case"
+        patches = (training.max_steps or 0) * (training.batch or 1) * training.accumulate
+        each = patches / len(manifest.train)
+        end = f"{training.max_steps} steps: about {each:.2g} patches of each case"
     return (
         f"{len(manifest.train)} cases train, {len(manifest.validation)} validate",
         f"patches of {patch} voxels at {spacing} mm, {training.batch} a step, {end}",

@@ -160,7 +160,9 @@ def _pair_counts(
     place[list(ids)] = np.arange(len(ids))
     total = np.zeros(len(ids) ** 2, np.int64)
     for one, other in zip(np.moveaxis(found, -1, 0), np.moveaxis(reference, -1, 0), strict=True):
-        total += np.bincount((place[one] * len(ids) + place[other]).ravel(), minlength=len(total))
+        total += np.bincount(
+            (place[one] * len(ids) + place[other]).ravel(order="K"), minlength=len(total)
+        )
     return total.reshape(len(ids), len(ids))
 
 
