@@ -15,7 +15,7 @@ from torch import Tensor
 
 # Half-width of each kernel in voxels, by order.
 _REACH = {0: 0.5, 1: 1.0, 3: 2.0}
-_PART_VOXELS = 2**22
+_PART_VOXELS = 2**20
 
 
 def filter_matrix(
