@@ -78,12 +78,8 @@ def made_of_others(path: Path, jobs: Iterable[Job]) -> str:
             others[job.case.name] = (str(there[0]), str(here[0]))
     if not others:
         return ""
-    first, (there_first, here_first) = next(iter(others.items()))
-    many = f" and {len(others) - 1} more" if len(others) > 1 else ""
-    return (
-        f"{first}{many}: already there, made of {there_first}, not of {here_first}; --overwrite "
-        "predicts anew, another -o keeps both"
-    )
+    theirs, ours = next(iter(others.values()))
+    return _already([*others], f"of {theirs}, not of {ours}")
 
 
 def made_by_others(path: Path, jobs: Iterable[Job], models: Sequence[Model | Exported]) -> str:
@@ -98,14 +94,18 @@ def made_by_others(path: Path, jobs: Iterable[Job], models: Sequence[Model | Exp
             others[job.case.name] = _model_files(entry)
     if not others:
         return ""
-    first = next(iter(others))
-    many = f" and {len(others) - 1} more" if len(others) > 1 else ""
-    there, here = others[first], [one["file"] for one in now]
+    there, here = next(iter(others.values())), [one["file"] for one in now]
     maker = f"{', '.join(there)}, not by {', '.join(here)}"
     if [str(Path(one).resolve()) for one in there] == here:
         maker = f"what {', '.join(here)} was before"
+    return _already([*others], f"by {maker}")
+
+
+def _already(names: Sequence[str], made: str) -> str:
+    """What is there of these cases, made by or of something else, and what may be done."""
+    many = f" and {len(names) - 1} more" if len(names) > 1 else ""
     return (
-        f"{first}{many}: already there, made by {maker}; --overwrite predicts anew, another -o "
+        f"{names[0]}{many}: already there, made {made}; --overwrite predicts anew, another -o "
         "keeps both"
     )
 
