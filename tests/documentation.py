@@ -10,8 +10,8 @@ from pathlib import Path
 from unetr.cli.main import VERBS
 
 # What a shell block may hold besides unetr: set-up of a machine, and a cluster's own words.
-OTHER_COMMANDS = ("#", "cd", "dcm2niix", "git", "if grep", "test", "fi", "head=", "make", "mkdir",
-                  "pip", "python")  # fmt: skip
+OTHER_COMMANDS = ("#", "cd", "dcm2niix", "export", "git", "if grep", "test", "fi", "head=", "make",
+                  "mkdir", "pip", "python")  # fmt: skip
 OURS = re.compile(rf"(^|\s)unetr (--|{'|'.join(VERBS)}\b)")
 # What a cluster tells its jobs.
 ENVIRONMENT = {"SLURM_ARRAY_TASK_ID": "0"}

@@ -15,32 +15,12 @@ import SimpleITK
 from unetr.data import cache as cache_module
 from unetr.data.cache import CaseCache
 from unetr.data.cases import Case
-from unetr.data.placement import Placement
-from unetr.data.plan import Label, Normalisation, Plan, Region
+from unetr.data.plan import Crop, Plan, Region
 from unetr.data.preprocess import preprocess, preprocess_labels
 from unetr.errors import InputError
 from unetr.image import Volume, read_image, read_labels, write_image, write_labels
 
-PLAN = Plan(
-    channels=("CT",),
-    labels=(Label(id=0, name="background"), Label(id=2, name="liver"), Label(id=7, name="spleen")),
-    spacing_mm=(2.0, 2.0, 2.0),
-    patch_voxels=(8, 8, 8),
-    normalisation=(Normalisation(kind="zscore"),),
-)
-
-
-@pytest.fixture
-def case(tmp_path: Path) -> Case:
-    rng = np.random.default_rng(0)
-    array = rng.normal(size=(1, 40, 36, 50)).astype(np.float32)
-    image = Volume(array, np.diag([1.0, 1.0, 1.0, 1.0]))
-    labels = np.zeros(image.shape, np.uint8)
-    labels[4:38, 4:34, 4:26] = 2
-    labels[10:14, 10:14, 30:34] = 7
-    write_image(tmp_path / "a.nii.gz", image)
-    write_labels(tmp_path / "a_seg.nii.gz", labels, image)
-    return Case("a", (tmp_path / "a.nii.gz",), tmp_path / "a_seg.nii.gz")
+from .cached_case import PLAN, count_made
 
 
 def expected(case: Case, plan: Plan = PLAN) -> tuple[np.ndarray, np.ndarray]:
@@ -85,40 +65,17 @@ def test_many_foreground_voxels_are_thinned_evenly(
     np.testing.assert_allclose(liver.mean(axis=0), everywhere.mean(axis=0), atol=0.7)
 
 
-def count_made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    made: list[str] = []
-    real = cache_module.preprocess
-
-    def counting(plan: Plan, volume: Volume, placement: Placement) -> Any:
-        made.append(volume.source)
-        return real(plan, volume, placement)
-
-    monkeypatch.setattr(cache_module, "preprocess", counting)
-    return made
-
-
-def test_second_time_is_read(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = count_made(monkeypatch)
-    for _ in range(2):
-        CaseCache(tmp_path / "cache", PLAN).get(case)
-    assert len(made) == 1
-    # What does not change the input does not change the key.
-    CaseCache(tmp_path / "cache", PLAN.model_copy(update={"overlap": 0.75})).get(case)
-    assert len(made) == 1
-    CaseCache(tmp_path / "cache", PLAN.model_copy(update={"spacing_mm": (2.0, 2.0, 3.0)})).get(case)
-    assert len(made) == 2
-
-
-def test_changed_content_is_made_again(case: Case, tmp_path: Path) -> None:
-    assert case.label is not None
-    cache = CaseCache(tmp_path / "cache", PLAN)
-    before = cache.get(case).labels.copy()
+def test_labels_that_the_crop_cuts_are_told_of(case: Case, tmp_path: Path) -> None:
+    whole = CaseCache(tmp_path / "cache", PLAN)
+    whole.get(case)
+    assert whole.cut == []
     image = read_image(case.images[0])
-    stamp = case.label.stat()
-    write_labels(case.label, np.full(image.shape, 7, np.uint8), image)
-    os.utime(case.label, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
-    assert (cache.get(case).labels == 2).all()
-    assert not np.array_equal(before, cache.get(case).labels)
+    image.array[:, 20:] = 0
+    write_image(case.images[0], image)
+    plan = PLAN.model_copy(update={"crop": Crop(kind="nonzero")})
+    cropped = CaseCache(tmp_path / "cache", plan)
+    cropped.get(case)
+    assert cropped.cut == ["a"]
 
 
 @pytest.mark.parametrize("file", ["image.npy", "labels.npy", "foreground.npy"])

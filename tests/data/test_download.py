@@ -1,5 +1,6 @@
 """Downloads from a server on this machine: whole, broken, continued, wrong, onto a full disk."""
 
+import fcntl
 import hashlib
 import shutil
 from collections import namedtuple
@@ -47,6 +48,17 @@ def test_a_broken_connection_is_taken_up_where_it_broke(
         "the connection broke after 100 kB",
         "the connection broke after 150 kB",
     ]
+
+
+def test_two_downloads_of_one_file_do_not_meet(server: Archive, tmp_path: Path, told: Told) -> None:
+    part = part_of(tmp_path / "a.tar")
+    with part.open("ab") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(InputError, match=r"a\.tar\.part: is being downloaded by another"):
+            fetch(server.url, tmp_path / "a.tar", MD5, told)
+    assert server.asked == []
+    fetch(server.url, tmp_path / "a.tar", MD5, told)
+    assert (tmp_path / "a.tar").read_bytes() == CONTENT
 
 
 def test_what_an_earlier_call_left_is_not_asked_for_again(

@@ -176,6 +176,9 @@ def _names(root: Path, channel: str) -> None:
         ((0, 0), "CTA", "MR"),
         ((-1024, -1024), "T1", "MR"),
         ((0, 0), "low-dose ct", "CT"),
+        ((-1024, -1000), "CT/MR", "CT"),
+        ((-1024, 0), "CT or MR", "MR"),
+        ((0, 0), "PET/CT", "MR"),
     ],
 )
 def test_modality(lows: tuple[int, int], channel: str, expected: str, tmp_path: Path) -> None:

@@ -176,7 +176,14 @@ MALFORMED: dict[str, tuple[Callable[[Path], Path], str]] = {
     ),
     "labels.toml broken": (_toml("[labels\n"), "labels.toml: not readable as TOML"),
     "labels.toml unknown field": (_toml("[label]\n1 = 'x'\n"), "label: unknown field; use labels"),
-    "labels.toml without labels": (_toml("channels = ['CT']\n"), "labels: missing"),
+    "labels.toml without labels": (
+        _toml(""),
+        'labels.toml: labels: missing; write for example [labels] and 1 = "liver"',
+    ),
+    "case named like a folder": (
+        _nnunet(dataset={"../a": {"images": ["a.nii.gz"], "label": "b.nii.gz"}}),
+        "dataset.json: dataset.../a: a name that no file can have; take letters",
+    ),
     "labels.toml id above two bytes": (
         _toml("[labels]\n70000 = 'x'\n"),
         "labels.toml: labels: '70000' has 70000, but ids end at 65535",

@@ -108,6 +108,12 @@ def test_the_patch_limit_can_be_raised() -> None:
     assert plan.patch_voxels == (128, 128, 128)
 
 
+def test_a_limit_below_the_least_patch_is_told() -> None:
+    plan = planned(prints(extent=(400.0, 400.0, 400.0)), patch_limit_voxels=512)
+    assert plan.patch_voxels == (32, 32, 32)
+    assert plan.reasons["patch_voxels"].startswith("the least patch that tokens make, though a")
+
+
 @given(
     st.tuples(*[st.floats(0.3, 8.0)] * 3),
     st.tuples(*[st.floats(8.0, 900.0)] * 3),
@@ -188,23 +194,6 @@ def test_ct_is_cropped_to_the_body() -> None:
     ct = (channel(name="CT", modality="CT"),)
     plan = planned(prints(channels=ct, crops=(crop("above", threshold=-500.0),)))
     assert (plan.crop.kind, plan.crop.threshold) == ("above", -500.0)
-
-
-def test_twins_forbid_the_left_right_flip() -> None:
-    kidneys = (label(2, "kidney one"), label(3, "kidney two"))
-    plan = planned(prints(labels=kidneys, mirror_twins=((2, 3),)))
-    assert plan.mirror_axes == ()
-    assert "'kidney one' and 'kidney two' lie mirrored" in plan.reasons["mirror_axes"]
-
-
-def test_a_name_that_says_a_side_forbids_it_too() -> None:
-    plan = planned(prints(labels=(label(1, "left atrium"),)))
-    assert plan.mirror_axes == ()
-    assert "'left atrium' names a side" in plan.reasons["mirror_axes"]
-
-
-def test_nobody_is_upside_down_or_back_to_front() -> None:
-    assert planned(prints()).mirror_axes == (0,)
 
 
 def test_every_choice_has_a_reason_and_the_plan_survives_json() -> None:

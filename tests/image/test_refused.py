@@ -254,6 +254,7 @@ def test_a_scan_that_memory_cannot_hold_is_refused(
     [
         (ARRAY + 0.5, "label values: not all are integers; is this the image"),
         (ARRAY - 3, "label values: -3 is negative"),
+        (ARRAY * 1e20, "label values: 2.3e+21 is above 4294967295; is this the image"),
         (np.ones((2, 3, 4, 2), np.uint8), "channels: 2 in a label image"),
     ],
 )

@@ -86,6 +86,10 @@ class CaseCache:
 
     Args:
         folder: Made if missing; may be shared by runs, since the key tells plans apart.
+
+    Attributes:
+        made: Cases that this object preprocessed, in whatever order.
+        cut: Those of which the plan's crop left out labelled voxels.
     """
 
     def __init__(self, folder: Path, plan: Plan) -> None:
@@ -93,6 +97,8 @@ class CaseCache:
         fields = plan.model_dump(mode="json", include=set(_PLAN_FIELDS))
         self._plan_key = json.dumps([_VERSION, fields], sort_keys=True).encode()
         self._classes = len(plan.regions) or len(plan.labels) - 1
+        self.made: list[str] = []
+        self.cut: list[str] = []
         _sweep(folder)
 
     def get(self, case: Case) -> CachedCase:
@@ -138,6 +144,9 @@ class CaseCache:
         if label is None:
             raise InputError(f"{case.images[0]}: no labels; training needs them for every case")
         placement = place(self.plan, image)
+        self.made.append(case.name)
+        if np.count_nonzero(placement.crop_of(label.array)) < np.count_nonzero(label.array):
+            self.cut.append(case.name)
         _refuse_huge(image, placement)
         x, _ = preprocess(self.plan, image, placement)
         labels = preprocess_labels(self.plan, label, placement)

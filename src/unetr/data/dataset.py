@@ -30,12 +30,16 @@ from unetr.image import Volume, cure_for, image_suffix, read_image, read_labels,
 __all__ = ["Case", "Dataset", "Defect", "Layout", "find_images", "open_dataset", "read_case"]
 
 
-def open_dataset(root: Path | str, labels: Path | None = None) -> Dataset:
+def open_dataset(
+    root: Path | str, labels: Path | None = None, look_for_labels: bool = True
+) -> Dataset:
     """Opens a data set; no voxel of an image is read, and label files only if names are lacking.
 
     Args:
         root: The folder, or its `dataset.json`.
         labels: A `labels.toml` with names; by default `labels.toml` in the folder, if there.
+        look_for_labels: Whether label files are read for their values where nothing names them.
+            Else the data set has the background alone.
 
     Raises:
         InputError: the folder is no data set, or its description is broken.
@@ -53,7 +57,7 @@ def open_dataset(root: Path | str, labels: Path | None = None) -> Dataset:
     names = read_names(labels) if labels else None
     if description.is_file():
         return open_described(description, names)
-    return open_folders(root, names)
+    return open_folders(root, names, look_for_labels)
 
 
 def read_case(dataset: Dataset, case: Case) -> tuple[Volume, Volume | None]:

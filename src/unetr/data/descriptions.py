@@ -1,7 +1,6 @@
 """The two data set layouts that a `dataset.json` describes: MSD and nnU-Net v2."""
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +9,13 @@ from unetr.data.cases import (
     Dataset,
     Defect,
     channel_path,
-    group_channels,
     image_files,
     scans_to_predict,
     split_channel,
     stem,
     twins,
 )
+from unetr.data.listed import case_of, listed_cases, path_of
 from unetr.data.names import Names, label_table, one_line
 from unetr.errors import InputError
 from unetr.image import IMAGE_SUFFIXES, image_suffix
@@ -42,7 +41,7 @@ def open_described(description: Path, names: Names | None) -> Dataset:
 def listed_images(description: Path) -> tuple[Case, ...]:
     """The test scans a MSD `dataset.json` lists, or none."""
     document = _read(description)
-    return _listed(description, document, "test") if "test" in document else ()
+    return listed_cases(description, document, "test") if "test" in document else ()
 
 
 def _read(description: Path) -> dict[str, Any]:
@@ -96,10 +95,10 @@ def _open_msd(description: Path, document: dict[str, Any], names: Names | None) 
         channels = _channels(description, document, "modality")
     labels, regions = (
         (names.labels, names.regions)
-        if names
+        if names and names.labels
         else label_table(description, document.get("labels"), document.get("regions_class_order"))
     )
-    cases = _listed(description, document, "training")
+    cases = listed_cases(description, document, "training")
     if not cases:
         raise InputError(f"{description}: training: lists no case; add image and label pairs")
     return Dataset(
@@ -109,80 +108,30 @@ def _open_msd(description: Path, document: dict[str, Any], names: Names | None) 
         labels=labels,
         regions=regions,
         cases=cases,
-        test=_listed(description, document, "test") if document.get("test") else (),
-        defects=tuple(_count_defects(description, document, len(cases))),
+        test=listed_cases(description, document, "test") if document.get("test") else (),
+        defects=(
+            *_count_defects(description, document, len(cases)),
+            *_other_lists(description, document),
+        ),
         licence=_licence(document),
     )
 
 
-def _listed(description: Path, document: dict[str, Any], field: str) -> tuple[Case, ...]:
-    entries = document.get(field)
-    if not isinstance(entries, list):
-        raise InputError(f"{description}: {field}: not a list; write [{{image, label}}, ...]")
-    pairs = [
-        _pair(description, f"{field}[{i}]", entry, field == "training")
-        for i, entry in enumerate(entries)
-    ]
-    return _named_cases(description, field, pairs)
-
-
-def _named_cases(
-    description: Path, field: str, pairs: Sequence[tuple[tuple[Path, ...], Path | None]]
-) -> tuple[Case, ...]:
-    """Cases sorted by name. Names are file stems; where these repeat, the folders join them."""
-    listed = [images for images, _ in pairs]
-    names = [_case_name(images) for images in listed]
-    if len(set(listed)) != len(listed):
-        twice = next(images for images in listed if listed.count(images) > 1)
-        raise InputError(f"{description}: {field}: {twice[0].name} is listed twice; remove one")
-    if len(set(names)) != len(names):
-        names = [
-            "_".join((*_folders(images[0], description.parent), name))
-            for images, name in zip(listed, names, strict=True)
-        ]
-    if len(set(names)) != len(names):
-        same = next(name for name in names if names.count(name) > 1)
-        raise InputError(f"{description}: {field}: two cases are named {same}; rename one's file")
-    cases = [Case(name, *pair) for name, pair in zip(names, pairs, strict=True)]
-    return tuple(sorted(cases, key=lambda case: case.name))
-
-
-def _case_name(images: tuple[Path, ...]) -> str:
-    name = stem(images[0])
-    return split_channel(name)[0] if len(images) > 1 else name
-
-
-def _folders(image: Path, root: Path) -> tuple[str, ...]:
-    folder = image.parent
-    return folder.relative_to(root).parts if folder.is_relative_to(root) else (folder.name,)
-
-
-def _pair(
-    description: Path, where: str, entry: Any, labelled: bool
-) -> tuple[tuple[Path, ...], Path | None]:
-    """One entry of a list: a path, or {image, label} with one image or one per channel."""
-    table = entry if isinstance(entry, dict) else {"image": entry}
-    images, label = table.get("image"), table.get("label")
-    images = images if isinstance(images, list) else [images]
-    if not images or not all(isinstance(image, str) and image for image in images):
-        raise InputError(f"{description}: {where}: 'image' is missing or no path; add it")
-    if labelled and not (isinstance(label, str) and label):
-        raise InputError(
-            f"{description}: {where}: 'label' is missing or no path; "
-            "add it or move the case to 'test'"
+def _other_lists(description: Path, document: dict[str, Any]) -> list[Defect]:
+    """Lists of cases by other names, such as MONAI's `validation`: folds are drawn from all."""
+    return [
+        Defect(
+            description,
+            name,
+            f"the {len(entries)} cases listed here are left out",
+            "move them to training, or to test if they are not to be learnt from",
         )
-    paths = tuple(_resolve(description, image) for image in images)
-    if len(paths) == 1 and not paths[0].exists():
-        # nnU-Net version 1 lists x.nii.gz and stores x_0000.nii.gz, x_0001.nii.gz.
-        suffixed = paths[0].with_name(f"{stem(paths[0])}_0000{image_suffix(paths[0])}")
-        siblings = group_channels(image_files(suffixed.parent)) if suffixed.exists() else {}
-        paths = siblings.get(stem(paths[0]), paths)
-    return paths, _resolve(description, label) if labelled and label else None
-
-
-def _resolve(description: Path, name: str) -> Path:
-    path = Path(name)
-    return path if path.is_absolute() else description.parent / path
+        for name, entries in document.items()
+        if name not in ("training", "test")
+        and isinstance(entries, list)
+        and entries
+        and all(isinstance(entry, dict) and "image" in entry for entry in entries)
+    ]
 
 
 def _open_nnunet(description: Path, document: dict[str, Any], names: Names | None) -> Dataset:
@@ -191,7 +140,7 @@ def _open_nnunet(description: Path, document: dict[str, Any], names: Names | Non
         channels = names.channels
     labels, regions = (
         (names.labels, names.regions)
-        if names
+        if names and names.labels
         else label_table(description, document.get("labels"), document.get("regions_class_order"))
     )
     ending = document.get("file_ending", ".nii.gz")
@@ -227,11 +176,19 @@ def _mapped(description: Path, table: Any) -> tuple[Case, ...]:
     cases = []
     for name, entry in sorted(table.items()):
         entry = entry if isinstance(entry, dict) else {}
-        images = _pair(description, f"dataset.{name}", {"image": entry.get("images")}, False)[0]
+        # It becomes the name of files.
+        if not name or name.startswith(".") or {"/", "\\"} & {*name}:
+            raise InputError(
+                f"{description}: dataset.{name}: a name that no file can have; take letters, "
+                "digits, - and _"
+            )
+        images = case_of(
+            description, f"dataset.{name}", {"image": entry.get("images")}, False
+        ).images
         label = entry.get("label")
         if not isinstance(label, str):
             raise InputError(f"{description}: dataset.{name}: 'label' is missing; add its path")
-        cases.append(Case(name, images, _resolve(description, label)))
+        cases.append(Case(name, images, path_of(description, label)))
     return tuple(cases)
 
 

@@ -1,10 +1,13 @@
 """Large archives from the network: continued where a connection broke, and checked."""
 
+import errno
+import fcntl
 import hashlib
 import re
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -56,11 +59,37 @@ def fetch(url: str, path: Path, md5: str, listener: Listener, spare: float = 0.0
     if urlsplit(url).scheme not in ("http", "https"):
         raise InputError(f"{url}: not an address of the web; give one that starts with https://")
     part = part_of(path)
-    most, failures = _size(part), 0
     try:
         part.parent.mkdir(parents=True, exist_ok=True)
+        with _alone(part):
+            _fetch(url, part, md5, listener, spare)
+            part.replace(path)
     except OSError as error:
-        raise as_input_error(part.parent, error) from error
+        raise as_input_error(part, error) from error
+
+
+@contextmanager
+def _alone(part: Path) -> Iterator[None]:
+    """Raises InputError where another process is writing the same file."""
+    with part.open("ab") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+                raise InputError(
+                    f"{part}: is being downloaded by another process; wait for it"
+                ) from None
+            # A file system without locks.
+        try:
+            yield
+        finally:
+            if part.exists() and not _size(part):
+                part.unlink()
+
+
+def _fetch(url: str, part: Path, md5: str, listener: Listener, spare: float) -> None:
+    """To the last byte and checked, still under the name of a part."""
+    most, failures = _size(part), 0
     while True:
         try:
             _transfer(url, part, spare, listener)
@@ -82,7 +111,6 @@ def fetch(url: str, path: Path, md5: str, listener: Listener, spare: float = 0.0
             f"{url}: MD5 {found} where {md5} is expected; the file is removed: "
             "download it again, or give another address with --from"
         )
-    part.replace(path)
 
 
 def _transfer(url: str, part: Path, spare: float, listener: Listener) -> None:

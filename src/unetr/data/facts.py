@@ -74,10 +74,16 @@ class LabelFacts:
 
 @dataclass(frozen=True)
 class CaseFacts:
-    """One labelled case. Axes are the patient's; `digest` names the voxels' content."""
+    """One labelled case. Axes are the patient's.
+
+    Attributes:
+        digest: Names the image's voxels.
+        label_digest: Names the labels' voxels, and where they lie.
+    """
 
     name: str
     digest: str
+    label_digest: str
     orientation: str
     size_voxels: tuple[int, int, int]
     spacing_mm: Triple
@@ -110,6 +116,7 @@ def measure(name: str, image: Volume, label: Volume) -> CaseFacts:
     return CaseFacts(
         name=name,
         digest=digest(image),
+        label_digest=f"{digest(label)} {(np.round(image.affine, 3) + 0.0).tolist()}",
         orientation=image.orientation,
         size_voxels=(labels.shape[0], labels.shape[1], labels.shape[2]),
         spacing_mm=spacing,

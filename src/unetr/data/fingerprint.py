@@ -91,10 +91,12 @@ class Fingerprint(_Strict):
         extent_mm: Size of the scans; `foreground_mm` that of the box around all labels.
         mirror_twins: Pairs of label ids that a left-right flip would exchange.
         digest: Names the content of all images.
+        label_digest: Names the content of all labels, and where they lie.
     """
 
     cases: int
     digest: str
+    label_digest: str = ""
     orientations: dict[str, int]
     size_voxels: Spread
     spacing_mm: Spread
@@ -148,12 +150,11 @@ def combine(dataset: Dataset, facts: Sequence[CaseFacts]) -> Fingerprint:
     if not facts:
         raise InputError(f"{dataset.root}: no case could be measured; correct the defects first")
     spacings = np.array([case.spacing_mm for case in facts])
-    together = hashlib.blake2b(digest_size=16)
-    for case in sorted(facts, key=lambda case: case.name):
-        together.update(case.digest.encode())
+    by_name = sorted(facts, key=lambda case: case.name)
     return Fingerprint(
         cases=len(facts),
-        digest=together.hexdigest(),
+        digest=_together([case.digest for case in by_name]),
+        label_digest=_together([case.label_digest for case in by_name]),
         orientations=dict(Counter(case.orientation for case in facts).most_common()),
         size_voxels=_spread([case.size_voxels for case in facts]),
         spacing_mm=_spread([case.spacing_mm for case in facts]),
@@ -165,6 +166,10 @@ def combine(dataset: Dataset, facts: Sequence[CaseFacts]) -> Fingerprint:
         mirror_twins=mirror_twins(dataset.labels, facts),
         crops=_crops(facts),
     )
+
+
+def _together(digests: Sequence[str]) -> str:
+    return hashlib.blake2b("".join(digests).encode(), digest_size=16).hexdigest()
 
 
 def _triple(values: NDArray[np.float64]) -> Triple:
@@ -205,10 +210,11 @@ def _channel(name: str, index: int, facts: Sequence[CaseFacts]) -> ChannelStatis
 
 def _modality(name: str, index: int, facts: Sequence[CaseFacts]) -> tuple[Modality, str]:
     """By the channel's name, else by intensities that reach the air of a CT in every case."""
-    if re.search(r"(?i)(?<![a-z])ct(?![a-z])", name):
-        return "CT", "by the channel's name"
-    if re.search(r"(?i)(?<![a-z])(mri?|t1|t2|flair|dwi|adc|pet)", name):
-        return "MR", "by the channel's name"
+    is_ct = re.search(r"(?i)(?<![a-z])ct(?![a-z])", name)
+    is_other = re.search(r"(?i)(?<![a-z])(mri?|t1|t2|flair|dwi|adc|pet)", name)
+    # `CT or MR` says nothing: the intensities do.
+    if bool(is_ct) != bool(is_other):
+        return "CT" if is_ct else "MR", "by the channel's name"
     found = [case.channels[index] for case in facts]
     like_ct = sum(c.minimum <= AIR_HU and c.maximum >= 100 for c in found)
     if like_ct == len(found):

@@ -16,6 +16,7 @@ from unetr.data.cases import (
     twins,
 )
 from unetr.data.names import Names, scan_labels
+from unetr.data.plan import Label
 from unetr.errors import InputError
 from unetr.image import cure_for, read_grid
 
@@ -29,7 +30,7 @@ _KIND = re.compile(
 )
 
 
-def open_folders(root: Path, names: Names | None) -> Dataset:
+def open_folders(root: Path, names: Names | None, look_for_labels: bool = True) -> Dataset:
     """Opens `images/` + `labels/` (or imagesTr/ + labelsTr/ and the like) matched by file name.
 
     Raises:
@@ -59,16 +60,19 @@ def open_folders(root: Path, names: Names | None) -> Dataset:
     channels = names.channels if names and names.channels else ()
     count = len(channels) or max(len(files) for files in pairs.values())
     cases = tuple(
-        Case(name, _every_channel(files, count), labels[name])
+        Case(name, _every_channel(name, files, count), labels[name])
         for name, files in sorted(pairs.items())
     )
+    found: tuple[Label, ...] = (Label(id=0, name="background"),)
+    if look_for_labels and not (names and names.labels):
+        found = scan_labels([labels[case.name] for case in cases])
     folder = find_folder(root, TEST_FOLDERS)
     tests, left_out = scans_to_predict(folder) if folder else ((), ())
     return Dataset(
         root=root,
         layout="folders",
         channels=channels or _channel_names(cases),
-        labels=names.labels if names else scan_labels([labels[case.name] for case in cases]),
+        labels=names.labels if names and names.labels else found,
         regions=names.regions if names else (),
         cases=cases,
         test=tests,
@@ -140,9 +144,14 @@ def bare_name(name: str) -> str:
     return _KIND.sub("", name).strip("_-. ")
 
 
-def _every_channel(files: tuple[Path, ...], count: int) -> tuple[Path, ...]:
-    """The files of all channels: also those that are not there, so that inspection names them."""
+def _every_channel(name: str, files: tuple[Path, ...], count: int) -> tuple[Path, ...]:
+    """The files of all channels: also those that are not there, so that inspection names them.
+
+    A file that has the label's whole name holds all channels: `scan_0001` is no channel then.
+    """
     if count == 1 or split_channel(stem(files[0]))[1] is None:
+        return files
+    if len(files) == 1 and bare_name(stem(files[0])) == bare_name(name):
         return files
     present = {split_channel(stem(path))[1] for path in files}
     expected = sorted({*range(count), *(k for k in present if k is not None)})

@@ -11,8 +11,12 @@ from unetr.data.facts import CaseFacts
 from unetr.data.plan import Label
 
 # L before a number is none: L1 to L5 are vertebrae.
-_SIDE = re.compile(r"(?i)(?<![a-z])((left|right|links|rechts|lt|rt|r)(?![a-z])|l(?![a-z0-9]))")
-_NEXT_WORD = re.compile(r"(?<=[a-z])(?=[A-Z])")
+_SIDE = re.compile(
+    r"(?i)(?<![a-z])"
+    r"(left|right|(links|linke[rsnm]?|rechts|rechte[rsnm]?|lt|rt|r)(?![a-z])|l(?![a-z0-9]))"
+)
+# Also between the side and what it is of, as in `RKidney`.
+_NEXT_WORD = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=\b[LR])(?=[A-Z][a-z])")
 
 _LEAST_AGREEING = 0.75
 

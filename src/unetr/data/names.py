@@ -50,6 +50,8 @@ def read_names(path: Path) -> Names:
     if not isinstance(channels, list) or not all(isinstance(name, str) for name in channels):
         raise InputError(f'{path}: channels: not a list of names; write channels = ["CT"]')
     order = document.get("regions_class_order")
+    if channels and not {"labels", "regions"} & document.keys():
+        return Names((), (), tuple(channels))
     if "regions" not in document:
         labels, regions = label_table(path, document.get("labels"), order)
         return Names(labels, regions, tuple(channels))
@@ -158,7 +160,8 @@ def _id(label: Label) -> int:
 def _by_name(source: Path, field: str, table: Any) -> dict[str, tuple[int, ...]]:
     if not isinstance(table, Mapping) or not table:
         what = "missing" if table is None else "not a table of labels"
-        raise InputError(f'{source}: {field}: {what}; write for example {{"1": "liver"}}')
+        example = f'[{field}] and 1 = "liver"' if source.suffix == ".toml" else '{"1": "liver"}'
+        raise InputError(f"{source}: {field}: {what}; write for example {example}")
     named: dict[str, tuple[int, ...]] = {}
     for key, value in table.items():
         name, ids = str(key), value
@@ -236,5 +239,5 @@ def unnamed(found: Set[int], known: Set[int]) -> str:
     """In words, the values other than 0 that no table names; empty where there are none."""
     if strange := sorted(found - known - {0}):
         shown = ", ".join(map(str, strange[:5])) + (", ..." if len(strange) > 5 else "")
-        return f"{shown} is not in the label table"
+        return f"{shown} {'is' if len(strange) == 1 else 'are'} not in the label table"
     return ""

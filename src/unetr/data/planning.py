@@ -74,7 +74,7 @@ def make_plan(
     masked = any(c.kind == "nonzero" and c.kept < _MASKED for c in fingerprint.crops)
     normalisation = tuple(_normalisation(channel, masked) for channel in fingerprint.channels)
     reasons["normalisation"] = _normalisation_reasons(fingerprint.channels, normalisation)
-    mirror_axes, reasons["mirror_axes"] = _choose_mirrors(fingerprint)
+    mirror_axes, reasons["mirror_axes"] = _choose_mirrors(dataset, fingerprint)
     postprocessing, reasons["postprocessing"] = _choose_pieces(dataset, fingerprint)
     reasons["image_order"] = "linear: sharp enough, and it invents no intensities"
     return Plan(
@@ -168,14 +168,15 @@ def _normalisation_reason(channel: ChannelStatistics, chosen: Normalisation) -> 
     return reason
 
 
-def _choose_mirrors(fingerprint: Fingerprint) -> tuple[tuple[int, ...], str]:
+def _choose_mirrors(dataset: Dataset, fingerprint: Fingerprint) -> tuple[tuple[int, ...], str]:
     """Left to right, unless that would turn one label into another.
 
     Bodies are alike on both sides, and never upside down or back to front: a network that learns
     such views, too, learns what it is for more slowly.
     """
     names = {label.id: label.name for label in fingerprint.labels}
-    sided = [name for name in names.values() if names_a_side(name)]
+    told = [*names.values(), *(region.name for region in dataset.regions)]
+    sided = [name for name in told if names_a_side(name)]
     if twins := fingerprint.mirror_twins:
         a, b = twins[0]
         also = f" (and {len(twins) - 1} more pairs)" if len(twins) > 1 else ""

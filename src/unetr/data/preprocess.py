@@ -38,7 +38,8 @@ def preprocess(
         The input on the network's grid, and where that grid lies in the scan.
 
     Raises:
-        InputError: the scan has another number of channels than the plan.
+        InputError: the scan has another number of channels than the plan, or voxels that float32
+            does not hold.
     """
     channels = volume.array.shape[0]
     if channels != len(plan.channels):
@@ -49,8 +50,10 @@ def preprocess(
     placement = placement or place(plan, volume)
     # order="K" keeps the file's memory layout: the copy is then quick, and the matrix products of
     # resampling take any layout.
-    x = torch.from_numpy(placement.crop_of(volume.array).astype(np.float32, order="K"))
+    with np.errstate(over="ignore"):  # refused below
+        x = torch.from_numpy(placement.crop_of(volume.array).astype(np.float32, order="K"))
     for channel, how in zip(x, plan.normalisation, strict=True):
+        _check_finite(channel, volume.source)
         normalise_(channel, how)
     filters = [_to_network(placement, k, plan.image_order[k]) for k in range(3)]
     return apply_filters(x, filters).numpy(), placement
@@ -215,6 +218,17 @@ def _to_network(placement: Placement, k: int, order: int) -> Float32[np.ndarray,
         return None
     start, stop = placement.box[k]
     return filter_matrix(placement.network_positions(k), stop - start, order, ratio)
+
+
+def _check_finite(channel: Float[Tensor, "x y z"], source: str) -> None:
+    """Refuses what would spread from window to window. Files were looked at as they are read; not
+    so arrays from elsewhere, nor what only float64 holds."""
+    low, high = torch.aminmax(channel)
+    if not (torch.isfinite(low) and torch.isfinite(high)):
+        raise InputError(
+            f"{source}: voxels: some are NaN, infinite or beyond float32; replace them, for "
+            "example by the background's value"
+        )
 
 
 def _class_indices(plan: Plan, ids: NDArray[Any], source: str) -> Integer[np.ndarray, "x y z"]:

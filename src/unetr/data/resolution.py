@@ -67,8 +67,8 @@ def choose_spacing(fingerprint: Fingerprint, extent_mm: Triple, budget: int) -> 
         target[thick] = max(fingerprint.spacing_10th_mm[thick], max(others))
         reason = (
             f"the median in the slice; along {'xyz'[thick]}, {median[thick] / max(others):.1f} "
-            "times coarser, the slice distance of the finer cases (10th percentile): no "
-            "resampling can add slices that were never taken"
+            "times coarser, the slice distance of the finer cases (10th percentile), so that "
+            "none of their slices is lost"
         )
     coarse = _coarsened(fingerprint, target, extent_mm, budget)
     if coarse != target:
@@ -127,6 +127,8 @@ def choose_patch(
     mm = " x ".join(f"{n * s:.0f}" for n, s in zip(patch, spacing_mm, strict=True))
     if patch == whole:
         reason = f"the median scan ({' x '.join(map(str, size))} voxels) in whole tokens: {mm} mm"
+    elif math.prod(patch) > budget:
+        reason = f"the least patch that tokens make, though {limit} permits less: {mm} mm"
     else:
         reason = (
             f"as much of the median scan ({' x '.join(map(str, size))} voxels) "

@@ -10,13 +10,21 @@ from jaxtyping import Shaped
 
 from unetr.errors import InputError
 from unetr.image import nifti
-from unetr.image.formats import check_library, read_formats, read_formats_grid, write_formats
+from unetr.image.formats import (
+    check_library,
+    read_formats,
+    read_formats_grid,
+    unsheared,
+    write_formats,
+)
 from unetr.image.grid import Grid, same_grid
 from unetr.image.guard import check_file
 from unetr.image.suffix import NIFTI_SUFFIXES, cure_for, image_suffix
 from unetr.image.volume import Volume
 
 PathLike = str | Path
+# What segmentation tools write; fill values of other programs lie far above.
+_HIGHEST_LABEL = 2**32 - 1
 
 
 def read_image(path: PathLike | Sequence[PathLike]) -> Volume:
@@ -75,6 +83,11 @@ def read_labels(path: PathLike) -> Volume:
         raise InputError(
             f"{path}: label values: not all are integers; is this the image, not its labels?"
         )
+    if high > _HIGHEST_LABEL:
+        raise InputError(
+            f"{path}: label values: {high:g} is above {_HIGHEST_LABEL}; is this the image, not its "
+            "labels?"
+        )
     # astype keeps the memory layout: files have x fastest.
     return replace(volume, array=array.astype(np.min_scalar_type(int(high)), copy=False))
 
@@ -95,14 +108,20 @@ def read_label_names(path: PathLike) -> dict[int, str]:
     return nifti.read_names(file) if _is_nifti(file) else {}
 
 
-def check_format(path: PathLike) -> None:
+def check_format(path: PathLike, like: Grid | None = None) -> None:
     """Before long work: whether files of this suffix can be read and written here.
 
+    Args:
+        like: The grid of what will be written.
+
     Raises:
-        InputError: an unknown suffix, or one that needs SimpleITK, which is not installed.
+        InputError: an unknown suffix, one that needs SimpleITK, which is not installed, or a
+            sheared grid that the format cannot hold.
     """
     if not _is_nifti(file := _named(path)):
         check_library(file)
+        if like:
+            unsheared(file, like.affine, like.shape)
 
 
 def write_image(path: PathLike, volume: Volume) -> None:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from unetr.errors import InputError
 from unetr.files import as_input_error, written_whole
-from unetr.image.grid import Grid, check_affine, is_orthogonal
+from unetr.image.grid import Grid, check_affine, same_grid
 from unetr.image.guard import check_shape, check_size, check_values, most_inflated
 from unetr.image.volume import Volume
 
@@ -107,11 +107,9 @@ def write_formats(path: Path, array: NDArray[Any], affine: NDArray[np.float64]) 
         InputError: a sheared grid, which these formats cannot hold; a full disk.
     """
     sitk = _library(path)
-    lps = _LPS_TO_RAS @ affine
+    lps = _LPS_TO_RAS @ unsheared(path, affine, array.shape[1:])
     spacing = np.linalg.norm(lps[:3, :3], axis=0)
     directions = lps[:3, :3] / spacing
-    if not is_orthogonal(affine):
-        raise InputError(f"{path}: affine: sheared, which this format cannot hold; write .nii.gz")
     components = len(array) > 1
     laid = array.transpose(3, 2, 1, 0) if components else array[0].transpose(2, 1, 0)
     image = sitk.GetImageFromArray(np.ascontiguousarray(laid), isVector=components)
@@ -123,6 +121,24 @@ def write_formats(path: Path, array: NDArray[Any], affine: NDArray[np.float64]) 
         return
     with written_whole(path) as part:
         _write(sitk, image, part, path)
+
+
+def unsheared(
+    path: Path, affine: NDArray[np.float64], shape: tuple[int, ...]
+) -> NDArray[np.float64]:
+    """The affine with its axes at right angles, as far as headers round them.
+
+    Raises:
+        InputError: voxels would lie elsewhere: a sheared grid, which these formats cannot hold.
+    """
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    left, _, right = np.linalg.svd(affine[:3, :3] / spacing)
+    nearest = affine.copy()
+    nearest[:3, :3] = left @ right * spacing
+    sides = (shape[0], shape[1], shape[2])
+    if same_grid(Grid(sides, 1, affine, 1), Grid(sides, 1, nearest, 1)):
+        raise InputError(f"{path}: affine: sheared, which this format cannot hold; write .nii.gz")
+    return nearest
 
 
 def _write_detached(sitk: Any, image: Any, path: Path) -> None:

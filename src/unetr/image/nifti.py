@@ -188,7 +188,8 @@ def _tell_oddities(path: Path, header: Any) -> None:
 
 def _unreadable(path: Path, error: Exception) -> InputError:
     reason = (" ".join(str(error).split()) or type(error).__name__).replace(str(path), "it")
+    # nibabel tries the beginning against every format, and can say no more.
+    why = "" if reason.startswith("Cannot work out file type") else f" ({reason[:120]})"
     return InputError(
-        f"{path}: not readable as NIfTI ({reason[:120]}); it is truncated, damaged or another kind "
-        "of file"
+        f"{path}: not readable as NIfTI{why}; it is truncated, damaged or another kind of file"
     )
