@@ -99,3 +99,12 @@ def test_regions_are_paired_by_their_labels_and_the_rest_is_named(compared):
     found = compared(evaluation([0.5, 0.6], (core, LIVER)), evaluation([0.6, 0.6], (also,)))
     assert {each.name for each in found.differences} == {"core"}
     assert found.notes == ("only in the first, so left out: liver",)
+
+
+def test_other_references_are_told_of(compared):
+    """A pair of differing references is no pair."""
+    first, second = evaluation([0.5, 0.6]), evaluation([0.6, 0.6])
+    for each, ml in ((first, 10.0), (second, 10.1)):
+        each.scores["case1"]["liver"]["reference_volume_ml"] = ml
+    (note,) = compared(first, second).notes
+    assert note.startswith("case1: the references have other volumes in the second")

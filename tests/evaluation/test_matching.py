@@ -115,5 +115,29 @@ def test_a_name_that_cannot_be_written_down_is_refused_before_scoring(tmp_path):
         one, other = (folder(tmp_path / part, name) for part in ("p", "r"))
     except OSError:
         pytest.skip("this file system has no such names")
-    with pytest.raises(InputError, match=r"\?bung: a name that is not UTF-8; rename it"):
+    with pytest.raises(InputError, match=r"\?bung\.nii\.gz: a name that is not UTF-8; rename"):
         match(one, other)
+
+
+def test_a_name_is_one_whatever_its_characters_are_made_of(tmp_path):
+    """A letter with marks is one character on some systems and two on others."""
+    one = folder(tmp_path / "p", "M\u00fcller.nii.gz", "b.nii.gz")
+    other = folder(tmp_path / "r", "Mu\u0308ller.nii.gz", "b.nii.gz")
+    found = match(one, other)
+    assert len(found.pairs) == 2
+    assert (found.predictions, found.references) == ((), ())
+
+
+def test_scans_numbered_from_0_on_are_no_channels(tmp_path):
+    names = [f"scan_{number:04d}.nii.gz" for number in range(3)]
+    one, other, scans = (folder(tmp_path / name, *names) for name in ("p", "r", "scans"))
+    found = match(one, other, images=scans)
+    assert [[path.name for path in pair.images] for pair in found.pairs] == [[n] for n in names]
+
+
+def test_an_image_may_have_the_references_name(tmp_path):
+    one = folder(tmp_path / "p", "out.nii.gz") / "out.nii.gz"
+    other = folder(tmp_path / "r", "case1.nii.gz") / "case1.nii.gz"
+    scans = folder(tmp_path / "scans", "case1.nii.gz", "case2.nii.gz")
+    (pair,) = match(one, other, images=scans).pairs
+    assert pair.images == (scans / "case1.nii.gz",)

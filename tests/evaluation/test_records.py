@@ -2,13 +2,14 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from unetr import evaluate
 from unetr.errors import InputError
-from unetr.evaluation import read_evaluation, write_evaluation
+from unetr.evaluation import read_evaluation, records, write_evaluation
 
 from .cubes import SHAPE, save, shifted
 
@@ -85,3 +86,15 @@ def test_what_is_no_evaluation_is_told_in_one_line(evaluation, tmp_path):
     (tmp_path / "report" / "cases.csv").unlink()
     with pytest.raises(InputError, match=r"cases\.csv: cannot be read"):
         read_evaluation(tmp_path / "report")
+
+
+def test_an_evaluation_that_cannot_be_written_leaves_the_one_before(
+    evaluation, tmp_path, monkeypatch
+):
+    """Never the cases of one beside the summary of another."""
+    write_evaluation(tmp_path / "report", evaluation)
+    before = {path: path.read_bytes() for path in (tmp_path / "report").iterdir()}
+    monkeypatch.setattr(records, "summary", lambda _: {"not": object()})
+    with pytest.raises(TypeError):
+        write_evaluation(tmp_path / "report", replace(evaluation, tolerance_mm=2.0))
+    assert {path: path.read_bytes() for path in (tmp_path / "report").iterdir()} == before

@@ -1,6 +1,5 @@
 """Cases scored from file to figure, and everything that may be wrong with the files."""
 
-import json
 import time
 from dataclasses import asdict
 
@@ -249,44 +248,3 @@ def test_an_interrupt_waits_for_no_case_that_has_not_begun(tmp_path, monkeypatch
     with pytest.raises(KeyboardInterrupt):
         of(tmp_path, workers=1, on_case=interrupt)
     assert len(begun) < 12
-
-
-def test_a_data_set_brings_names_regions_and_images(tmp_path):
-    root = tmp_path / "data"
-    prediction, reference = shifted()
-    for case in ("x", "y"):
-        save(root / "imagesTr" / f"{case}_0000.nii.gz", reference.astype(np.float32))
-        save(root / "labelsTr" / f"{case}.nii.gz", reference)
-    description = {
-        "channel_names": {"0": "MR"}, "numTraining": 2, "file_ending": ".nii.gz",
-        "labels": {"background": 0, "whole": [1, 2], "core": [1]}, "regions_class_order": [2, 1],
-    }  # fmt: skip
-    (root / "dataset.json").write_text(json.dumps(description))
-    # One is named as the case, the other as its image; the third case of the folder is not there.
-    save(tmp_path / "predictions" / "x.nii.gz", prediction)
-    save(tmp_path / "predictions" / "y_0000.nii.gz", prediction)
-    for references in (root, root / "dataset.json"):
-        found = evaluate(tmp_path / "predictions", references)
-        assert [(e.name, e.label) for e in found.structures] == [("whole", "1+2"), ("core", "1")]
-        assert (found.values("dice") == 0.75).all()
-        images = [path.name for pair in found.pairs for path in pair.images]
-        assert images == ["x_0000.nii.gz", "y_0000.nii.gz"]
-
-
-def test_brain_tumours_are_scored_in_their_regions(tmp_path):
-    """Though the data set lists labels alone; by their names it is known what they are."""
-    root = tmp_path / "data"
-    prediction, reference = shifted()
-    save(root / "imagesTr" / "x_0000.nii.gz", reference.astype(np.float32))
-    save(root / "labelsTr" / "x.nii.gz", reference)
-    description = {
-        "channel_names": {"0": "MR"}, "numTraining": 1, "file_ending": ".nii.gz",
-        "labels": {"background": 0, "oedema": 1, "necrosis": 2, "enhancing tumour": 3},
-    }  # fmt: skip
-    (root / "dataset.json").write_text(json.dumps(description))
-    save(tmp_path / "predictions" / "x.nii.gz", prediction)
-    found = evaluate(tmp_path / "predictions", root)
-    names = [(e.name, e.label) for e in found.structures]
-    assert names == [
-        ("whole tumour", "1+2+3"), ("tumour core", "2+3"), ("enhancing tumour", "3"),
-    ]  # fmt: skip

@@ -69,6 +69,14 @@ def test_small_ones_left_out_of_both():
     )
 
 
+def test_a_lesion_of_exactly_the_minimum_counts():
+    """Though 3.43 / 0.7**3 is a little more than 10."""
+    ten = np.zeros((20, 4, 4), bool)
+    ten[2:12, 1, 1] = True
+    assert score_lesions(ten, ten, (0.7, 0.7, 0.7), minimum_mm3=3.43).true_positives == 1
+    assert score_lesions(ten, ten, (0.7, 0.7, 0.7), minimum_mm3=3.44).true_positives == 0
+
+
 def test_none_on_one_side_or_on_both():
     some, none = lesions((0, 0, 0, 3), (10, 10, 5, 4)), lesions()
     assert score_lesions(none, some, SPACING_MM) == LesionScores(0, 0, 2, 0.0, None, 0.0)

@@ -1,5 +1,7 @@
 """What the page says, and what it leaves out."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -89,6 +91,21 @@ def test_volumes_of_micrometres_have_marks_of_their_own(tmp_path):
     found = evaluate(tmp_path / "p", tmp_path / "r")
     plot = volume_scatter(found, found.structures[0])
     assert len({tick.text for tick in plot.ticks}) == len(plot.ticks) > 2
+
+
+def test_volumes_of_litres_are_whole_millilitres(tmp_path):
+    for folder, labels in zip("pr", shifted(), strict=True):
+        save(tmp_path / folder / "a.nii.gz", labels, np.diag([60.0, 60.0, 60.0, 1.0]))
+    found = evaluate(tmp_path / "p", tmp_path / "r")
+    plot = volume_scatter(found, found.structures[0])
+    assert plot.points[0].title == "a: 13824 ml predicted, 13824 ml"
+    assert not [tick.text for tick in plot.ticks if "e" in tick.text]
+
+
+def test_folders_whose_names_are_not_utf8_are_written_with_a_mark(cubes):
+    found = replace(evaluate(cubes / "p", cubes / "r"), predictions="caf\udce9")
+    write_report(cubes / "report.html", found)
+    assert "caf?" in (cubes / "report.html").read_text()
 
 
 def test_names_are_text_and_never_markup(cubes):

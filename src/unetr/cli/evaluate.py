@@ -77,6 +77,7 @@ def evaluate(
             on_case=on_case,
         )
     write_evaluation(out, found)
+    (out / "report.html").unlink(missing_ok=True)  # of scores that were replaced
     write_report(out / "report.html", found)
     if as_json:
         typer.echo(json.dumps(summary(found), indent=2))

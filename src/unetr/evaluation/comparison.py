@@ -1,5 +1,6 @@
 """Two evaluations of the same cases: what changed, by how much, and whether by chance."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -170,6 +171,12 @@ def _notes(
             f"NSD is left out: its tolerance is {one.tolerance_mm:g} mm in the first, "
             f"{other.tolerance_mm:g} mm in the second"
         )
+    if differing := _other_references(one, other, shared):
+        more = f" and {len(differing) - 1} more" if len(differing) > 1 else ""
+        notes.append(
+            f"{differing[0]}{more}: the references have other volumes in the second, so they are "
+            "not the same; evaluate both on the same references"
+        )
     for a, b in shared:
         if a.name != b.name:
             notes.append(f"label {a.label} is {a.name!r} in the first, {b.name!r} in the second")
@@ -178,3 +185,22 @@ def _notes(
         if left := [s.name for s in each.structures if s not in known]:
             notes.append(f"only in the {where}, so left out: {', '.join(left)}")
     return notes
+
+
+def _other_references(
+    one: Evaluation, other: Evaluation, shared: list[tuple[Structure, Structure]]
+) -> list[str]:
+    """Cases of both in which a structure's reference has not the same volume."""
+    return [
+        case
+        for case in one.cases
+        if case in other.scores
+        and any(
+            not math.isclose(
+                one.scores[case][a.name]["reference_volume_ml"] or 0.0,
+                other.scores[case][b.name]["reference_volume_ml"] or 0.0,
+                rel_tol=1e-6,
+            )
+            for a, b in shared
+        )
+    ]

@@ -1,5 +1,6 @@
 """Which prediction belongs to which reference: by name, in files, folders or a data set."""
 
+import unicodedata
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -65,8 +66,8 @@ def match(
         matched = {next(iter(found)): cases[0]}
     else:
         matched = _by_name(found, cases)
-    for case in matched.values():
-        check_text(case.name)
+    for name in (*(path.name for path in found.values()), *(case.name for case in cases)):
+        check_text(name)
     if not matched:
         raise InputError(
             f"{predictions}: no file has the name of one in {references} (the first is "
@@ -105,7 +106,7 @@ def _references(path: Path, labels: Path | None) -> tuple[list[Case], Dataset | 
             f"{path}: no label file in it, and no data set; supported endings are "
             f"{', '.join(IMAGE_SUFFIXES)}"
         )
-    dataset = open_dataset(path, labels)
+    dataset = open_dataset(path, labels, look_for_labels=False)
     return [case for case in dataset.cases if case.label], dataset
 
 
@@ -121,7 +122,7 @@ def _check_there(path: Path, what: str) -> None:
 def _by_name(found: dict[str, Path], cases: Sequence[Case]) -> dict[str, Case]:
     """By prediction name. Words such as `img` and `label` are passed over if nothing fits else."""
     keys = _keys(cases)
-    matched = {name: keys[name] for name in found if name in keys}
+    matched = {name: keys[same] for name in found if (same := _normal(name)) in keys}
     if not matched:
         matched = _by_bare_name(found, keys)
     first: dict[int, str] = {}
@@ -142,7 +143,7 @@ def _by_bare_name(found: dict[str, Path], keys: dict[str, Case]) -> dict[str, Ca
             same.append(case)
     matched = {}
     for name in found:
-        cases = bare.get(bare_name(name), [])
+        cases = bare.get(bare_name(_normal(name)), [])
         if len(cases) > 1:
             raise InputError(
                 f"{found[name]}: whether it belongs to {cases[0].name} or {cases[1].name} cannot "
@@ -155,37 +156,50 @@ def _by_bare_name(found: dict[str, Path], keys: dict[str, Case]) -> dict[str, Ca
 
 def _keys(cases: Iterable[Case]) -> dict[str, Case]:
     """Every name a case goes by; its own goes before those of its files."""
-    keys = {case.name: case for case in cases}
+    keys = {_normal(case.name): case for case in cases}
     for case in cases:
         for path in (*([case.label] if case.label else []), *case.images[:1]):
-            name, channel = split_channel(stem(path))
-            keys.setdefault(stem(path), case)
+            whole = _normal(stem(path))
+            name, channel = split_channel(whole)
+            keys.setdefault(whole, case)
             if channel == 0:
                 keys.setdefault(name, case)
     return keys
+
+
+def _normal(name: str) -> str:
+    """Letters with marks are one character on some systems and two on others."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _scans(images: Path) -> list[Case]:
     """Of a data set all, those with labels too."""
     if images.is_dir() and not image_files(images):
         with suppress(InputError):
-            dataset = open_dataset(images)
+            dataset = open_dataset(images, look_for_labels=False)
             return [*dataset.test, *dataset.cases]
-    return find_images(images)
+    # Of scans that are numbered from 0 on each is a scan, and all look like channels of one.
+    alone = [Case(stem(path), (path,)) for path in image_files(images)]
+    return [*alone, *find_images(images)]
 
 
 def _with_images(pairs: Sequence[Pair], images: Path) -> list[Pair]:
     scans = _scans(images)
     if images.is_file() and len(pairs) == 1:
         return [replace(pairs[0], images=scans[0].images)]
-    matched = _by_name({stem(pair.prediction): pair.prediction for pair in pairs}, scans)
+    found = _by_name({stem(pair.prediction): pair.prediction for pair in pairs}, scans)
+    keys = _keys(scans)
+    matched = {
+        pair.case: case
+        for pair in pairs
+        if (case := found.get(stem(pair.prediction)) or keys.get(_normal(pair.case)))
+    }
     if not matched:
         raise InputError(
             f"{images}: no image has the name of a prediction (the first is {scans[0].name} here, "
             f"{stem(pairs[0].prediction)} there); name them alike"
         )
     return [
-        replace(pair, images=matched[name].images) if (name := stem(pair.prediction)) in matched
-        else pair
+        replace(pair, images=matched[pair.case].images) if pair.case in matched else pair
         for pair in pairs
-    ]  # fmt: skip
+    ]

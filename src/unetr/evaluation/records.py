@@ -36,21 +36,22 @@ def write_evaluation(
         InputError: the folder cannot be written to, or the disk is full.
     """
     folder = Path(folder)
-    with (
-        written_whole(folder / CASES) as part,
-        part.open("w", newline="", encoding="utf-8") as file,
-    ):
-        table = csv.writer(file)
-        table.writerow(["case", "label", "name", *evaluation.metrics])
-        for case in evaluation.cases:
-            for each in evaluation.structures:
-                scores = evaluation.scores[case][each.name]
-                values = ["" if scores[m] is None else scores[m] for m in evaluation.metrics]
-                table.writerow([case, each.label, each.name, *values])
-    # Written last: where it is, the scores are.
     content = {**summary(evaluation), **(extra or {})}
-    with written_whole(folder / SUMMARY) as part:
-        part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    # Both are written before one is renamed, so that none is left beside another evaluation's; the
+    # summary is renamed last: where it is, the scores are.
+    with written_whole(folder / SUMMARY) as summary_part, written_whole(folder / CASES) as part:
+        summary_part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        with part.open("w", newline="", encoding="utf-8") as file:
+            _write_cases(csv.writer(file), evaluation)
+
+
+def _write_cases(table: Any, evaluation: Evaluation) -> None:
+    table.writerow(["case", "label", "name", *evaluation.metrics])
+    for case in evaluation.cases:
+        for each in evaluation.structures:
+            scores = evaluation.scores[case][each.name]
+            values = ["" if scores[m] is None else scores[m] for m in evaluation.metrics]
+            table.writerow([case, each.label, each.name, *values])
 
 
 def summary(evaluation: Evaluation) -> dict[str, Any]:

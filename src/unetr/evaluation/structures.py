@@ -86,8 +86,7 @@ def find_table(dataset: Dataset | None, labels: Path | None, files: Iterable[Pat
     Raises:
         InputError: the labels.toml is broken, or two headers name an id differently.
     """
-    if labels is not None:
-        given = read_names(labels)
+    if labels is not None and (given := read_names(labels)).labels:
         return named_table(given.labels, given.regions)
     if dataset is not None and not _made_up(dataset):
         known, _ = with_recognised_regions(dataset)
@@ -97,7 +96,8 @@ def find_table(dataset: Dataset | None, labels: Path | None, files: Iterable[Pat
 
 def _made_up(dataset: Dataset) -> bool:
     """Whether the data set had no names, so that its labels are called after what was found."""
-    return all(label.name == f"label {label.id}" for label in dataset.labels[1:])
+    made_up = all(label.name == f"label {label.id}" for label in dataset.labels[1:])
+    return made_up and not dataset.regions
 
 
 def _from_headers(files: Iterable[Path]) -> LabelTable:

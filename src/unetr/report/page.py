@@ -98,7 +98,8 @@ def write_report(
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     )
     with written_whole(Path(path)) as part:
-        part.write_text(text, encoding="utf-8")
+        # Folders may have names that are not UTF-8.
+        part.write_text(text, encoding="utf-8", errors="replace")
 
 
 def _number(value: float | None, digits: int) -> str:

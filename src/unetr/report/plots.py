@@ -99,11 +99,16 @@ def volume_scatter(evaluation: Evaluation, structure: Structure) -> Scatter | No
         Point(
             across(reference[k]),
             SQUARE - across(predicted[k]),
-            f"{evaluation.cases[k]}: {predicted[k]:.3g} ml predicted, {reference[k]:.3g} ml",
+            f"{evaluation.cases[k]}: {_ml(predicted[k])} predicted, {_ml(reference[k])}",
         )
         for k in np.flatnonzero(there)
     ]
     return Scatter(structure.name, across.ticks(), points)
+
+
+def _ml(volume: float) -> str:
+    """Three digits, or all before the point."""
+    return f"{volume:.0f} ml" if volume >= 100 else f"{volume:.3g} ml"
 
 
 class _Scale:
@@ -125,7 +130,7 @@ class _Scale:
         return round(float(self._first + share * (self._last - self._first)), 2)
 
     def ticks(self) -> list[Tick]:
-        return [Tick(self(mark), f"{mark:.4g}") for mark in self.marks]
+        return [Tick(self(mark), f"{mark:.10g}") for mark in self.marks]
 
 
 def _marks(low: float, high: float) -> list[float]:
