@@ -160,6 +160,7 @@ def test_one_failing_scan_gives_exit_1_and_a_summary(tmp_path, model, scan, unet
         ("predict MODEL TWO -o out", "channels: 2, but the model takes 1 (CT)"),
         ("predict MODEL TWO -o out.nii.gz", "channels: 2, but the model takes 1 (CT)"),
         ("predict MODEL SCAN -o SCAN", "is the scan itself"),
+        ("predict MODEL SCAN -o RUN", "holds a training run and its record; give another folder"),
         ("predict MODEL SCAN -o out --shard 3/2", "I/N"),
         ("predict MODEL SCAN -o out --attention 13", "not within 1..12"),
         ("predict MODEL SCAN -o out --overlap 1", "overlap 1.0 is not within [0, 1)"),

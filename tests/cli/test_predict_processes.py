@@ -47,7 +47,8 @@ def write_scans(folder: Path, *names: str) -> Path:
     return folder
 
 
-def test_an_interrupt_leaves_whole_outputs_and_their_record(tmp_path, model):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_leaves_whole_outputs_and_their_record(tmp_path, model, number):
     scans = write_scans(tmp_path / "scans", *(f"scan{i:02d}" for i in range(20)))
     out = tmp_path / "out"
     process = subprocess.Popen(
@@ -60,7 +61,7 @@ def test_an_interrupt_leaves_whole_outputs_and_their_record(tmp_path, model):
     deadline = time.monotonic() + 200
     while not list(out.glob("*.nii.gz")) and time.monotonic() < deadline:
         time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Traceback" not in err

@@ -1,6 +1,7 @@
-"""Many scans: names, shards, skipping, failures, interrupts; files are whole or not there."""
+"""Many scans: skipping, failures, interrupts; files are whole or not there."""
 
 import json
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -12,63 +13,10 @@ import pytest
 from unetr.errors import InputError, TooLittleMemoryError
 from unetr.files import check_writable
 from unetr.inference import cases, openvino_engine
-from unetr.inference.cases import plan_jobs, predict_cases, shard
+from unetr.inference.cases import plan_jobs, predict_cases
 from unetr.inference.manifest import manifest_path, write_manifest
 from unetr.inference.outputs import output_paths
 from unetr.inference.predictor import Predictor
-
-
-def test_names_follow_the_input(tmp_path, scans, write_scan):
-    write_scan(tmp_path / "plain.nii")
-    jobs = plan_jobs([scans, tmp_path / "plain.nii"], tmp_path / "out", 1)
-    assert [job.output.name for job in jobs] == [
-        *[f"case{i}.nii.gz" for i in range(3)],
-        "plain.nii",
-    ]
-    (one,) = plan_jobs([tmp_path / "plain.nii"], tmp_path / "a.nii.gz", 1)
-    assert one.output == tmp_path / "a.nii.gz"
-
-
-def test_wrong_calls(tmp_path, scans, write_scan):
-    with pytest.raises(InputError, match="one file for 3 scans"):
-        plan_jobs([scans], tmp_path / "out.nii.gz", 1)
-    with pytest.raises(InputError, match="different folders"):
-        plan_jobs([scans, scans], tmp_path / "out", 1)
-    # Their labels would lie apart, but not their maps, nor what is recorded of them.
-    write_scan(tmp_path / "a" / "same.nii")
-    write_scan(tmp_path / "b" / "same.nii.gz")
-    with pytest.raises(InputError, match="different folders"):
-        plan_jobs([tmp_path / "a", tmp_path / "b"], tmp_path / "out", 1)
-    write_scan(tmp_path / "a" / "same.nii.gz")
-    with pytest.raises(InputError, match=r"same\.nii.* has the same name; remove or rename one"):
-        plan_jobs([tmp_path / "a"], tmp_path / "out", 1)
-    write_scan(tmp_path / "plain.nii.gz")
-    write_scan(tmp_path / "patients" / "first" / "t1.nii.gz")
-    with pytest.raises(InputError, match=r"only in folders within, .* such as .*first$"):
-        plan_jobs([tmp_path / "patients"], tmp_path / "out", 1)
-    with pytest.raises(InputError, match="is the scan itself"):
-        plan_jobs([tmp_path / "plain.nii.gz"], tmp_path, 1)
-
-
-def test_channels_named_one_by_one_are_one_scan(tmp_path, write_scan):
-    for channel in (0, 1):
-        write_scan(tmp_path / "in" / f"a_000{channel}.nii.gz", channel)
-    files = sorted((tmp_path / "in").iterdir())
-    (job,) = plan_jobs(files, tmp_path / "out.nii.gz", 2)
-    assert job.case.images == tuple(files)
-    assert [one.case.name for one in plan_jobs(files, tmp_path / "out", 1)] == ["a", "a_0001"]
-
-
-def test_shards_share_the_cases(tmp_path, scans, monkeypatch):
-    jobs = plan_jobs([scans], tmp_path / "out", 1)
-    assert [*shard(jobs, "1/2"), *shard(jobs, "2/2")] == [jobs[0], jobs[2], jobs[1]]
-    assert shard(jobs, None) == jobs
-    monkeypatch.setenv("RANK", "1")
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    assert shard(jobs, None) == [jobs[1]]
-    for wrong in ("0/2", "3/2", "half"):
-        with pytest.raises(InputError, match="I/N"):
-            shard(jobs, wrong)
 
 
 def test_folder_is_predicted_and_recorded(tmp_path, scans, predictor):
@@ -120,7 +68,7 @@ def test_a_map_asked_for_later_is_made(tmp_path, scans, octants, predictor, writ
     assert [(one.status, one.only_maps) for one in outcomes] == [("done", True)] * 3
     # Only of the first it is known who made the labels.
     other = Predictor(replace(octants, source="/other"), **options)
-    write_manifest(path, other, [replace(outcomes[0], only_maps=False)])
+    write_manifest(path, other, [replace(outcomes[0], made=("labels",))])
     write_manifest(path, mapping, outcomes)
     entries = json.loads(path.read_text())["cases"]
     assert entries["case0"]["models"][0]["file"] == "/other"
@@ -138,8 +86,9 @@ def test_a_scan_waits_for_room_that_the_last_one_takes(tmp_path, scans, predicto
 
     def slowly(*arguments):
         time.sleep(0.2)
-        write(*arguments)
+        made = write(*arguments)
         written.append(arguments)
+        return made
 
     def called(volume, on_window=None):
         if len(written) < len(calls):
@@ -283,3 +232,25 @@ def test_maps_open_with_the_scans_affine(tmp_path, scans, octants):
 def test_manifest_names():
     assert manifest_path(Path("out"), "2/3") == Path("out/manifest-2-of-3.json")
     assert manifest_path(Path("a/b.nii.gz"), None) == Path("a/b.manifest.json")
+
+
+def test_what_is_written_is_told_before_the_next_is_computed(tmp_path, scans, predictor):
+    """A process that is killed in the second case has recorded the first."""
+    told, seen = [], []
+    wrote = threading.Event()
+
+    def on_written(outcome):
+        told.append((outcome.job.case.name, outcome.job.output.exists()))
+        wrote.set()
+
+    def call(volume, on_window=None):
+        if seen:
+            assert wrote.wait(60)
+        seen.append(len(told))
+        wrote.clear()
+        return predictor(volume)
+
+    double, jobs = replace_call(predictor, call), plan_jobs([scans], tmp_path / "out", 1)
+    list(predict_cases(double, jobs, on_written=on_written))
+    assert seen == [0, 1, 2]
+    assert told == [(f"case{k}", True) for k in range(3)]

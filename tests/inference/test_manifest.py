@@ -9,6 +9,7 @@ from unetr.inference.manifest import (
     made_by_others,
     made_of_others,
     manifest_path,
+    maps_of_others,
     write_manifest,
 )
 from unetr.inference.predictor import Predictor
@@ -96,7 +97,7 @@ def test_maps_of_a_case_that_failed_before_make_it_done(tmp_path, scans, octants
     (done,) = predict_cases(predictor, jobs)
     write_manifest(path, predictor, [done])
     write_manifest(path, predictor, [replace(done, status="failed", error="memory")])
-    write_manifest(path, predictor, [replace(done, only_maps=True)])
+    write_manifest(path, predictor, [replace(done, made=("attention",))])
     entry = json.loads(path.read_text())["cases"]["case0"]
     assert (entry["status"], entry.get("error")) == ("done", None)
     assert entry["models"] == entry["maps"]["models"]
@@ -113,3 +114,47 @@ def test_maps_do_not_stay_beside_labels_of_another_prediction(tmp_path, scans, o
     assert there.stat().st_size > 1000
     list(predict_cases(plain, [replace(job, maps=())], overwrite=True))
     assert not there.exists()
+
+
+def test_a_scan_that_was_exported_again_is_told_of(tmp_path, write_scan, octants):
+    predictor = Predictor(octants, engine="torch", precision="fp32", device="cpu")
+    scan, path = tmp_path / "scans" / "scan.nii.gz", manifest_path(tmp_path / "out", None)
+    write_scan(scan)
+    jobs = plan_jobs([scan], tmp_path / "out", 1)
+    write_manifest(path, predictor, list(predict_cases(predictor, jobs)))
+    assert made_of_others(path, jobs) == ""
+    write_scan(scan, size=(20, 24, 40))
+    told = made_of_others(path, jobs)
+    assert told.startswith(f"scan: already there, made of what {scan} was before; --overwrite")
+
+
+def test_a_file_holds_the_labels_of_the_last_scan_that_went_into_it(tmp_path, write_scan, octants):
+    predictor = Predictor(octants, engine="torch", precision="fp32", device="cpu")
+    out = tmp_path / "labels.nii.gz"
+    path = manifest_path(out, None)
+    for name in ("a", "b"):
+        write_scan(tmp_path / f"{name}.nii.gz")
+    a, b = (plan_jobs([tmp_path / f"{name}.nii.gz"], out, 1) for name in ("a", "b"))
+    for jobs in (a, b):
+        write_manifest(path, predictor, list(predict_cases(predictor, jobs, overwrite=True)))
+    assert made_of_others(path, b) == ""
+    told = made_of_others(path, a)
+    assert told.startswith(f"a: already there, made of {tmp_path / 'b.nii.gz'}, not of")
+
+
+def test_maps_from_before_the_labels_are_told_of(tmp_path, scans, octants):
+    options = {"engine": "torch", "precision": "fp32", "device": "cpu"}
+    mapping, plain = Predictor(octants, uncertainty=True, **options), Predictor(octants, **options)
+    path = manifest_path(tmp_path, None)
+    (mapped,) = plan_jobs([scans], tmp_path, 1, ["uncertainty"])[:1]
+    write_manifest(path, mapping, list(predict_cases(mapping, [mapped])))
+    assert maps_of_others(path, [mapped]) == ""
+    # The labels are removed and made again without the map, which stays.
+    mapped.output.unlink()
+    bare = replace(mapped, maps=())
+    write_manifest(path, plain, list(predict_cases(plain, [bare])))
+    told = maps_of_others(path, [mapped])
+    assert told.startswith("case0: already there, made before its labels were")
+    (tmp_path / "uncertainty" / "case0.nii.gz").unlink()
+    write_manifest(path, mapping, list(predict_cases(mapping, [mapped])))
+    assert maps_of_others(path, [mapped]) == ""

@@ -120,3 +120,13 @@ def test_preparing_holds_the_crop_and_what_is_made_of_it():
     ]
     # The crop and a copy; the crop, a half and a quarter of it.
     assert held == pytest.approx([4 * 64**3 * 2 / 1e9, 4 * 64**3 * 1.75 / 1e9])
+
+
+def test_the_padded_copy_of_a_thin_scan_is_counted():
+    """At 2 mm it has 700 x 700 x 20 voxels, of which 700 x 700 x 96 are made."""
+    thin, thick = needed((1400, 1400, 40)), needed((1400, 1400, 192))
+    labels, prepared = 2 * (192 - 40) * 1400**2, 4 * (96 - 20) * 700**2
+    between = 6 * 4 * 14 * (192 - 40) * 1400
+    padded = 4 * 96 * 700**2
+    grown = (labels + prepared + between - padded) / 1e9
+    assert thick.windows - thin.windows == pytest.approx(grown)

@@ -68,3 +68,11 @@ def test_absent_label_is_no_error():
     labels = scene()
     rules = [Postprocessing(label=9, largest_component=True, fill_holes=True)]
     assert np.array_equal(postprocess(labels, (1.0, 1.0, 1.0), rules), labels)
+
+
+def test_a_piece_of_exactly_the_minimum_stays():
+    labels = np.zeros((20, 4, 4), np.uint8)
+    labels[2:12, 1, 1] = 1
+    for least, left in ((3.43, 10), (3.44, 0)):
+        rule = Postprocessing(label=1, minimum_mm3=least)
+        assert (postprocess(labels, (0.7, 0.7, 0.7), [rule]) == 1).sum() == left

@@ -90,7 +90,9 @@ def test_real_scans_turned_and_oblique(octants, real_data):
     from unetr.image import read_image
 
     predictor = Predictor(octants, engine="torch", precision="fp32", device="cpu")
-    for path in sorted((real_data / "hippocampus" / "imagesTr").glob("*.nii.gz"))[:3]:
+    paths = sorted((real_data / "hippocampus" / "imagesTr").glob("*.nii.gz"))[:3]
+    assert len(paths) == 3
+    for path in paths:
         volume = read_image(path)
         straight = predictor(volume).labels.array[0]
         for codes in ("LPS", "PIR", "SAL"):

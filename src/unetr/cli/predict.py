@@ -1,5 +1,7 @@
 """The verb `unetr predict`."""
 
+import signal
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -77,26 +79,30 @@ def predict(
     """
     from unetr.errors import InputError
     from unetr.inference.cases import is_finished, plan_jobs, predict_cases
-    from unetr.inference.cases import shard as part_of
     from unetr.inference.exported import load_any
     from unetr.inference.manifest import (
         made_by_others,
         made_of_others,
         manifest_path,
+        maps_of_others,
         write_manifest,
     )
     from unetr.inference.outputs import MAPS
     from unetr.inference.predictor import Predictor
+    from unetr.inference.ranks import shard as part_of
     from unetr.inference.ranks import wait_for_others
 
     models, inputs = split(paths)
+    if _is_run(out) or any(out.glob("fold_*/recipe.toml")):
+        raise InputError(f"{out}: holds a training run and its record; give another folder with -o")
     members = [load_any(path) for path in models]
     asked = zip(MAPS, (probabilities, uncertainty, attention is not None), strict=True)
     maps = [name for name, wanted in asked if wanted]
     every = plan_jobs(inputs, out, len(members[0].header.plan.channels), maps)
     jobs, record = part_of(every, shard), manifest_path(out, shard)
     if not overwrite:
-        for others in (made_by_others(record, jobs, members), made_of_others(record, jobs)):
+        by = made_by_others(record, jobs, members)
+        for others in (by, made_of_others(record, jobs), maps_of_others(record, jobs)):
             if others:
                 warnings.warn(others, stacklevel=1)
     if not overwrite and all(is_finished(job) for job in jobs):
@@ -119,29 +125,52 @@ def predict(
     del members  # an engine other than torch has its own copy of the weights
     talk.say(describe(predictor, len(jobs)))
     outcomes: list[Outcome] = []
+    one_at_a_time = threading.Lock()
 
     def recorded(some: "list[Outcome]") -> None:
         try:
-            write_manifest(record, predictor, some)
+            with one_at_a_time:
+                write_manifest(record, predictor, some)
         except InputError as error:
             warnings.warn(str(error), stacklevel=1)
 
     try:
-        with _progress(len(jobs)) as (on_window, told):
-            for outcome in predict_cases(predictor, jobs, overwrite=overwrite, on_window=on_window):
-                if outcome.is_input and len(every) == 1:
-                    raise InputError(outcome.error)
-                outcomes.append(outcome)
+        with _progress(len(jobs)) as (on_window, told), _stopped_by_sigterm():
+
+            def finished(outcome: "Outcome") -> None:
                 told(outcome)
                 if outcome.status != "skipped":
                     # Now, not at the end: a batch system may kill this process.
                     recorded([outcome])
+
+            for outcome in predict_cases(
+                predictor, jobs, overwrite=overwrite, on_window=on_window, on_written=finished
+            ):
+                if outcome.is_input and len(every) == 1:
+                    raise InputError(outcome.error)
+                outcomes.append(outcome)
+                if outcome.status != "done":
+                    finished(outcome)
     finally:
         if outcomes:
             recorded(outcomes)
     failed = any(outcome.status == "failed" for outcome in outcomes)
     wait_for_others(failed)
     _finish(outcomes)
+
+
+@contextmanager
+def _stopped_by_sigterm() -> "Iterator[None]":
+    """Within it SIGTERM, by which batch systems stop a job, ends the verb as Ctrl-C does: what was
+    computed is still written, and nothing half written stays."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only there are signals delivered
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def split(paths: "list[Path]") -> "tuple[list[Path], list[Path]]":

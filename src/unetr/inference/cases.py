@@ -2,8 +2,7 @@
 
 import logging
 import math
-import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from itertools import zip_longest
@@ -20,11 +19,12 @@ from unetr.inference.memory import reading_refusal
 from unetr.inference.outputs import output_paths, write_prediction
 from unetr.inference.prediction import Prediction
 from unetr.inference.predictor import BESIDE, OnWindow, Predictor
-from unetr.inference.ranks import rank_and_count
 from unetr.machine import GB
 
 _log = logging.getLogger(__name__)
-Timed = tuple[Volume, dict[str, float]]
+# With the seconds that it took, and the states of its files.
+Read = tuple[Volume, dict[str, float], tuple[str, ...]]
+Computed = tuple[Prediction, dict[str, float], tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,8 @@ class Outcome:
         seconds: Spent per step where it was predicted.
         error: One line where it failed.
         is_input: Whether the scan is to blame, not this program or the machine.
-        only_maps: Whether labels were there and stayed.
+        made: What was written: labels, and maps.
+        states: The scan's files as they were read, see `image_states`.
     """
 
     job: Job
@@ -52,7 +53,13 @@ class Outcome:
     seconds: dict[str, float] = field(default_factory=dict)
     error: str = ""
     is_input: bool = False
-    only_maps: bool = False
+    made: tuple[str, ...] = ()
+    states: tuple[str, ...] = ()
+
+    @property
+    def only_maps(self) -> bool:
+        """Whether labels were there and stayed."""
+        return self.status == "done" and "labels" not in self.made
 
 
 def plan_jobs(
@@ -99,23 +106,9 @@ def _scans(inputs: Iterable[Path], channels: int) -> list[Case]:
 def _checked(job: Job) -> Job:
     if job.output.resolve() in {path.resolve() for path in job.case.images}:
         raise InputError(f"{job.output}: is the scan itself; give another name with -o")
-    check_format(job.output)
+    plain = image_suffix(job.output) in (".nii", ".nii.gz")
+    check_format(job.output, None if plain else read_grid(job.case.images[0]))
     return job
-
-
-def shard(jobs: Sequence[Job], part: str | None) -> list[Job]:
-    """Every Nth job from the Ith, for `part` I/N; under torchrun the ranks share these in turn.
-
-    Raises:
-        InputError: not of the form I/N with I in 1..N.
-    """
-    if part is not None:
-        match = re.fullmatch(r"(\d+)/(\d+)", part)
-        if not match or not 1 <= int(match[1]) <= int(match[2]):
-            raise InputError(f"--shard {part}: write I/N with I from 1 to N, such as 1/4")
-        jobs = jobs[int(match[1]) - 1 :: int(match[2])]
-    rank, count = rank_and_count()
-    return list(jobs[rank::count])
 
 
 def is_finished(job: Job) -> bool:
@@ -135,11 +128,16 @@ def predict_cases(
     *,
     overwrite: bool = False,
     on_window: OnWindow | None = None,
+    on_written: Callable[[Outcome], None] | None = None,
 ) -> Iterator[Outcome]:
     """Predicts the jobs, one outcome each: finished ones are skipped first, then in order.
 
     The next scan is read and the last one written while one is computed. A scan that fails does
     not stop the rest. When interrupted, what was computed is still written, and told.
+
+    Args:
+        on_written: Called with what is done as soon as its files are there, in the thread that
+            wrote them; the outcome is given only after the next scan was computed.
 
     Raises:
         InputError: nothing can be written there, or the network cannot run.
@@ -149,13 +147,20 @@ def predict_cases(
         if done:
             yield Outcome(job, "skipped")
     todo = [job for job, done in zip(jobs, finished, strict=True) if not done]
+
+    def write(job: Job, computed: Computed) -> Outcome:
+        outcome = _write(job, computed, predictor, overwrite)
+        if on_written:
+            on_written(outcome)
+        return outcome
+
     for folder in {path.parent for job in todo for path in _written_to(job)}:
         check_writable(folder)
     with (
         ThreadPoolExecutor(1, "read") as reader,
         ThreadPoolExecutor(1, "write") as writer,
     ):
-        coming: Future[Timed] | None = None
+        coming: Future[Read] | None = None
         writing: tuple[Job, Future[Outcome]] | None = None
         try:
             for job, following in zip_longest(todo, todo[1:]):
@@ -172,17 +177,13 @@ def predict_cases(
                             _make_room(coming, writing[1] if writing else None)
                             coming, current = None, reader.submit(_read, job.case, predictor)
                         found = _computed(current, predictor, on_window)
-                    prediction, seconds = found
                 except Exception as error:
                     # A network that cannot run is no scan's fault, and ends all.
                     predictor.ready()
                     yield _failed(job, error)
                     continue
-                last, writing = (
-                    writing,
-                    (job, writer.submit(_write, job, prediction, predictor, overwrite, seconds)),
-                )
-                del found, prediction, current
+                last, writing = writing, (job, writer.submit(write, job, found))
+                del found, current
                 if last:
                     yield _written(*last)
         except KeyboardInterrupt:
@@ -194,17 +195,24 @@ def predict_cases(
             yield _written(*writing)
 
 
-def _read(case: Case, predictor: Predictor) -> Timed:
-    clock = Clock()
+def image_states(images: Iterable[Path]) -> tuple[str, ...]:
+    """By which files are known to be what they were: their bytes, and when they were last written;
+    nothing of what is not there."""
+    found = [path.stat() if path.exists() else None for path in images]
+    return tuple(f"{one.st_size} {one.st_mtime_ns}" if one else "" for one in found)
+
+
+def _read(case: Case, predictor: Predictor) -> Read:
+    clock, states = Clock(), image_states(case.images)
     needed, spare, limit = _voxels_gb(case), predictor.spare_gb(), predictor.max_memory_gb
     if needed > spare:
         raise TooLittleMemoryError(f"{case.images[0]}: {reading_refusal(needed, spare, limit)}")
     volume = read_image(case.images[0] if len(case.images) == 1 else case.images)
     clock.step("read")
-    return volume, clock.seconds
+    return volume, clock.seconds, states
 
 
-def _make_room(coming: Future[Timed] | None, writing: Future[Outcome] | None) -> None:
+def _make_room(coming: Future[Read] | None, writing: Future[Outcome] | None) -> None:
     """Waits until a prediction is written, and a scan that is read ahead can be let go of."""
     if writing:
         wait([writing])
@@ -213,8 +221,8 @@ def _make_room(coming: Future[Timed] | None, writing: Future[Outcome] | None) ->
 
 
 def _unless_refused(
-    reading: Future[Timed], predictor: Predictor, on_window: OnWindow | None
-) -> tuple[Prediction, dict[str, float]] | None:
+    reading: Future[Read], predictor: Predictor, on_window: OnWindow | None
+) -> Computed | None:
     """None with too little memory now. The error is not kept: it would keep the scan alive."""
     try:
         return _computed(reading, predictor, on_window)
@@ -222,25 +230,22 @@ def _unless_refused(
         return None
 
 
-def _computed(
-    reading: Future[Timed], predictor: Predictor, on_window: OnWindow | None
-) -> tuple[Prediction, dict[str, float]]:
-    volume, seconds = reading.result()
+def _computed(reading: Future[Read], predictor: Predictor, on_window: OnWindow | None) -> Computed:
+    volume, seconds, states = reading.result()
     prediction = predictor(volume, on_window)
-    return prediction, seconds | prediction.seconds
+    return prediction, seconds | prediction.seconds, states
 
 
 def _write(
     job: Job,
-    prediction: Prediction,
+    computed: Computed,
     predictor: Predictor,
     overwrite: bool,
-    seconds: dict[str, float],
 ) -> Outcome:
-    clock, only_maps = Clock(), not overwrite and job.output.exists()
-    write_prediction(output_paths(job.output), prediction, predictor.plan, overwrite)
+    (prediction, seconds, states), clock = computed, Clock()
+    made = write_prediction(output_paths(job.output), prediction, predictor.plan, overwrite)
     clock.step("write")
-    return Outcome(job, "done", seconds | clock.seconds, only_maps=only_maps)
+    return Outcome(job, "done", seconds | clock.seconds, made=made, states=states)
 
 
 def _written(job: Job, writing: Future[Outcome]) -> Outcome:

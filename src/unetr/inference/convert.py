@@ -145,5 +145,6 @@ def _drop_old(folder: Path) -> None:
             ages[path] = path.stat().st_mtime
     by_age = sorted(ages, key=ages.__getitem__, reverse=True)
     for path in (path for path in by_age[_KEPT:] if path not in _used):
-        path.unlink(missing_ok=True)
-        path.with_suffix(".bin").unlink(missing_ok=True)
+        with suppress(OSError):  # a folder that is shared, and another's file
+            path.unlink(missing_ok=True)
+            path.with_suffix(".bin").unlink(missing_ok=True)

@@ -34,9 +34,9 @@ def make_engine(
     On a processor this process keeps from now on the memory that a window frees for the next one.
 
     Args:
-        name: `auto` takes the fastest installed one: torch on an accelerator; on the processor
-            OpenVINO, else ONNX Runtime for fp32, else torch. A model in memory is converted, which
-            takes seconds the first time; training, whose weights change, asks for torch.
+        name: `auto` takes the fastest installed one: OpenVINO on the processor, else torch. A model
+            in memory is converted for OpenVINO and ONNX Runtime, which takes seconds the first
+            time; training, whose weights change, asks for torch.
             `torch-compile` is torch with kernels that TorchInductor writes for the network, in some
             seconds in each process.
         precision: `auto` takes bf16 where the processor or accelerator computes in it.
@@ -50,7 +50,7 @@ def make_engine(
     place = find_device("cpu" if device == "auto" and needs_processor(model, name) else device)
     if place.type == "cpu":
         keep_freed_memory()
-    chosen = _choose(model, name, precision, place)
+    chosen = _choose(model, name, place)
     if chosen in _TORCH:
         assert isinstance(model, Model)
         return torch_engine(model, precision, place, chosen == "torch-compile")
@@ -78,9 +78,7 @@ def installed(name: str) -> bool:
     return all(importlib.util.find_spec(module) for module in _MODULES[name])
 
 
-def _choose(
-    model: Model | Exported, name: EngineName, precision: Precision, device: torch.device
-) -> Kind:
+def _choose(model: Model | Exported, name: EngineName, device: torch.device) -> Kind:
     if isinstance(model, Exported):
         if name not in ("auto", model.kind):
             raise InputError(
@@ -88,11 +86,7 @@ def _choose(
             )
         name = model.kind
     if name == "auto":
-        if device.type != "cpu":
-            return "torch"
-        if installed("openvino"):
-            return "openvino"
-        return "onnx" if precision == "fp32" and installed("onnx") else "torch"
+        return "openvino" if device.type == "cpu" and installed("openvino") else "torch"
     if name in _TORCH:
         return name
     if not installed(name):

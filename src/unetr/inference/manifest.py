@@ -13,14 +13,26 @@ from unetr.checkpoint.model import Model
 from unetr.checkpoint.provenance import now, versions
 from unetr.files import written_whole
 from unetr.image import image_suffix
-from unetr.inference.cases import Job, Outcome
+from unetr.inference.cases import Job, Outcome, image_states
 from unetr.inference.engine import Engine
 from unetr.inference.exported import Exported
+from unetr.inference.outputs import output_paths
 from unetr.inference.predictor import Predictor
 from unetr.inference.ranks import rank_and_count
 
 # What a case's entry says of what its files were made of, and by what.
-_MADE_BY = ("images", "models", "engine", "precision", "mirrorings", "overlap", "blend", "maps")
+_MADE_BY = (
+    "images",
+    "image_states",
+    "outputs",
+    "models",
+    "engine",
+    "precision",
+    "mirrorings",
+    "overlap",
+    "blend",
+    "maps",
+)
 
 
 def manifest_path(out: Path, part: str | None) -> Path:
@@ -45,13 +57,20 @@ def write_manifest(path: Path, predictor: Predictor, outcomes: Iterable[Outcome]
         name = outcome.job.case.name
         if outcome.only_maps:
             # Who made the labels is still said; nobody knows where no record was.
-            maps = {"maps": _computed_by(predictor)}
-            cases[name] = {**_case(outcome), **_makers(cases, name), **maps}
+            makers = _makers(cases, name)
+            maps: dict[str, Any] = {"maps": _computed_by(predictor)}
+            if "outputs" in makers:
+                maps["outputs"] = sorted({*makers["outputs"], *outcome.made})
+            cases[name] = {**_case(outcome), **makers, **maps}
         elif outcome.status == "failed":
             # What an earlier run wrote is still there, and still that run's.
             cases[name] = {**_case(outcome), **_makers(cases, name)}
         elif outcome.status == "done":
-            cases[name] = {**_case(outcome), **_computed_by(predictor)}
+            # Whatever was in the same file before is no longer there.
+            output = str(outcome.job.output.absolute())
+            cases = {key: one for key, one in cases.items() if one.get("output") != output}
+            made = {"outputs": sorted(outcome.made), "image_states": [*outcome.states]}
+            cases[name] = {**_case(outcome), **made, **_computed_by(predictor)}
         elif name not in cases:
             cases[name] = _case(outcome)
     content = {**_run(predictor), "cases": cases}
@@ -65,21 +84,33 @@ def _makers(cases: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def made_of_others(path: Path, jobs: Iterable[Job]) -> str:
-    """One line where labels that are there were made of other scans of the same names, else
-    nothing."""
+    """One line where labels that are there were made of other scans of the same names, or of what
+    these files held before, else nothing."""
     cases = _known(path)
     by_output = {Path(entry.get("output", "")).resolve(): entry for entry in cases.values()}
-    others: dict[str, tuple[str, str]] = {}
+    others: dict[str, str] = {}
     for job in jobs:
         entry = cases.get(job.case.name) or by_output.get(job.output.resolve(), {})
         there = [Path(one).resolve() for one in entry.get("images", ())]
         here = [one.resolve() for one in job.case.images]
-        if job.output.exists() and there and there != here:
-            others[job.case.name] = (str(there[0]), str(here[0]))
-    if not others:
-        return ""
-    theirs, ours = next(iter(others.values()))
-    return _already([*others], f"of {theirs}, not of {ours}")
+        if not job.output.exists() or not there:
+            continue
+        if there != here:
+            others[job.case.name] = f"of {there[0]}, not of {here[0]}"
+        elif entry.get("image_states", states := [*image_states(here)]) != states:
+            others[job.case.name] = f"of what {here[0]} was before"
+    return _already([*others], next(iter(others.values()))) if others else ""
+
+
+def maps_of_others(path: Path, jobs: Iterable[Job]) -> str:
+    """One line where a map that is asked for lies there from before its labels, else nothing."""
+    cases, others = _known(path), []
+    for job in jobs:
+        made = cases.get(job.case.name, {}).get("outputs")
+        there = [name for name in job.maps if getattr(output_paths(job.output), name).exists()]
+        if job.output.exists() and made is not None and {*there} - {*made}:
+            others.append(job.case.name)
+    return _already(others, "before its labels were, by another prediction") if others else ""
 
 
 def made_by_others(path: Path, jobs: Iterable[Job], models: Sequence[Model | Exported]) -> str:
@@ -193,4 +224,6 @@ def _earlier(path: Path) -> dict[str, Any]:
         found = json.loads(path.read_text(encoding="utf-8"))["cases"]
     except (OSError, ValueError, KeyError, TypeError):
         return {}
-    return found if isinstance(found, dict) else {}
+    if not isinstance(found, dict):
+        return {}
+    return {name: entry for name, entry in found.items() if isinstance(entry, dict)}

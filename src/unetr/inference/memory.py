@@ -66,6 +66,7 @@ def need(
     """
     native, network = math.prod(placement.native_shape), math.prod(placement.shape)
     prepared = _FLOAT32 * len(plan.channels) * network
+    seen = _seen(plan, placement.shape)
     # Labels are of two bytes at most, probabilities of two.
     result = (2 + 2 * plan.out_channels * probabilities) * native
     laid = _FLOAT32 * maps * network
@@ -76,7 +77,7 @@ def need(
     finished = max(2 * laid + 2 * _FLOAT32 * maps * native, 10 * native * postprocessing)
     return Need(
         preparing=_FLOAT32 * len(plan.channels) * _preparing(placement) / GB,
-        windows=computing_gb + (prepared + slab + result + laid + between) / GB,
+        windows=computing_gb + (prepared + seen + slab + result + laid + between) / GB,
         # Entropies take three copies on their way.
         plane=(2 + 3 * (maps > 0))
         * _FLOAT32
@@ -86,6 +87,16 @@ def need(
         / GB,
         finishing=(prepared + result + finished) / GB,
     )
+
+
+def _seen(plan: Plan, size: Sequence[int]) -> int:
+    """Bytes of what windows are cut from beside the scan itself: where there is anything to see,
+    and a copy of both that is padded where the scan is thinner than the patch."""
+    mask = plan.crop.kind != "none"
+    padded = math.prod(map(max, size, plan.patch_voxels))
+    if padded == math.prod(size):
+        return mask * padded
+    return (_FLOAT32 * len(plan.channels) + mask) * padded + mask * math.prod(size)
 
 
 def _preparing(placement: Placement) -> float:

@@ -37,25 +37,32 @@ def output_paths(labels: Path) -> OutputPaths:
 
 def write_prediction(
     paths: OutputPaths, prediction: Prediction, plan: Plan, overwrite: bool = True
-) -> None:
+) -> tuple[str, ...]:
     """Writes what the prediction holds; the labels last: where they are, the rest is too.
 
     Args:
         overwrite: Maps of labels that are replaced go with them. Else labels that are there stay,
             such as ones that were corrected by hand, and so do their maps.
+
+    Returns:
+        What was written: of `MAPS`, and `labels`.
     """
+    made = []
     there = paths.labels.exists()
     anew = overwrite or not there
     for name in MAPS:
         path, found = getattr(paths, name), getattr(prediction, name)
         if found is not None and (anew or not path.exists()):
             (_write_probabilities if name == "probabilities" else _write_map)(path, found)
+            made.append(name)
         elif found is None and anew and there:
             with suppress(FileNotFoundError, NotADirectoryError):
                 path.unlink()
     if anew:
         names = {label.id: label.name for label in plan.labels}
         write_labels(paths.labels, prediction.labels.array[0], prediction.labels, names)
+        made.append("labels")
+    return tuple(made)
 
 
 def _write_probabilities(path: Path, volume: Volume) -> None:

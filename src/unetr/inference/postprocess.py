@@ -49,7 +49,8 @@ def _kept(mask: Any, rule: Postprocessing, voxel_mm3: float) -> Any:
     components, count = cc3d.connected_components(mask, connectivity=26, return_N=True)
     sizes = cc3d.statistics(components, no_slice_conversion=True)["voxel_counts"]
     sizes[0] = 0
-    keep = sizes * voxel_mm3 >= max(rule.minimum_mm3, voxel_mm3 / 2)
+    # One of exactly the minimum stays, however the product of the sides is rounded.
+    keep = sizes * voxel_mm3 >= max(rule.minimum_mm3 * (1 - 1e-6), voxel_mm3 / 2)
     if rule.largest_component:
         keep &= np.arange(count + 1) == sizes.argmax()
     kept = np.empty(mask.shape, dtype=bool)

@@ -1,6 +1,7 @@
 """The one way from a scan to its segmentation: preprocess, windows, restore, post-process."""
 
 import math
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -108,6 +109,8 @@ class Predictor:
             self._attention = Halving(rollouts(members, attention_layer), self.engine.batch, _tell)
         self._accumulate_on: torch.device = self.device
         self._warm = False
+        # Engines compute into buffers of their own, on all cores: calls wait for each other.
+        self._one_at_a_time = threading.Lock()
 
     def __call__(self, volume: Volume, on_window: OnWindow | None = None) -> Prediction:
         """Segments one scan.
@@ -117,9 +120,14 @@ class Predictor:
             on_window: Told windows done and their total.
 
         Raises:
-            InputError: channels that are not the plan's, a scan that cannot fit in memory, or at
-                the first call a network that its engine cannot load.
+            InputError: channels that are not the plan's, voxels that are no finite numbers, a scan
+                that cannot fit in memory, or at the first call a network that its engine cannot
+                load.
         """
+        with self._one_at_a_time:
+            return self._predicted(volume, on_window)
+
+    def _predicted(self, volume: Volume, on_window: OnWindow | None) -> Prediction:
         clock = Clock()
         placement = place(self.plan, volume)
         if 2 * self._need(placement).least > self.spare_gb():

@@ -1,12 +1,40 @@
-"""The processes that torchrun starts, among which the scans are shared."""
+"""The processes and machines among which the scans are shared."""
 
 import os
+import re
 import time
+from collections.abc import Sequence
+from typing import TypeVar
+
+from unetr.errors import InputError
+
+T = TypeVar("T")
 
 
 def rank_and_count() -> tuple[int, int]:
-    """This process's number, from 0, and how many there are: (0, 1) without torchrun."""
-    return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    """This process's number, from 0, and how many there are: (0, 1) without torchrun.
+
+    torchrun sets both. A number of processes alone, as some job scripts set it, says nothing of who
+    does what: each would take the first part.
+    """
+    if not {"RANK", "WORLD_SIZE"} <= os.environ.keys():
+        return 0, 1
+    return int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+
+
+def shard(jobs: Sequence[T], part: str | None) -> list[T]:
+    """Every Nth job from the Ith, for `part` I/N; under torchrun the ranks share these in turn.
+
+    Raises:
+        InputError: not of the form I/N with I in 1..N.
+    """
+    if part is not None:
+        match = re.fullmatch(r"(\d+)/(\d+)", part)
+        if not match or not 1 <= int(match[1]) <= int(match[2]):
+            raise InputError(f"--shard {part}: write I/N with I from 1 to N, such as 1/4")
+        jobs = jobs[int(match[1]) - 1 :: int(match[2])]
+    rank, count = rank_and_count()
+    return list(jobs[rank::count])
 
 
 def processes_here() -> int:
