@@ -29,6 +29,7 @@ def test_it_segments_scans_that_training_never_saw(real_data):
     model = load_model(NAME)
     dataset = open_dataset(real_data / "hippocampus")
     unseen = [c for c in dataset.cases if c.name in set(model.provenance["validation"])][:4]
+    assert len(unseen) == 4
     predictor = Predictor(model, engine="torch", precision="fp32")
     for case in unseen:
         image, labels = read_case(dataset, case)

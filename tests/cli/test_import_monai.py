@@ -1,7 +1,9 @@
 """`unetr import-monai` as typed."""
 
 from pathlib import Path
+from zipfile import ZipFile
 
+import numpy as np
 import pytest
 import torch
 
@@ -99,3 +101,23 @@ def test_a_pickle_that_is_more_than_tensors_is_refused(tmp_path, unetr):
     assert (code, err.count("\n")) == (2, 1)
     assert f"unetr: {evil}: not a checkpoint of plain tensors" in err
     assert not out.exists()
+
+
+@pytest.mark.parametrize("module", ["numpy._core", "numpy.core"])
+def test_what_monais_trainers_save_is_imported(tmp_path, unetr, module):
+    """Beside the weights they keep their best score, a number of numpy, by its name then or now."""
+    whole, checkpoint = tmp_path / "whole.pt", tmp_path / "model.pt"
+    monai_checkpoint(checkpoint, (1, 14))
+    state = torch.load(checkpoint, weights_only=True)
+    torch.save({"epoch": 3, "best_acc": np.mean([0.5, 0.7]), "state_dict": state}, whole)
+    with ZipFile(whole) as read, ZipFile(checkpoint, "w") as written:
+        for name in read.namelist():
+            content = read.read(name)
+            if name.endswith("data.pkl"):
+                assert b"numpy._core.multiarray" in content
+                content = content.replace(b"numpy._core.", f"{module}.".encode())
+            written.writestr(name, content)
+    out = tmp_path / "model.safetensors"
+    code, _, err = unetr("import-monai", checkpoint, "-o", out, "--recipe", "btcv-monai")
+    assert code == 0, err
+    assert len(load_model(out).provenance["sha256"]) == 64

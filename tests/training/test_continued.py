@@ -1,13 +1,17 @@
 """Runs that are stopped, continued, extended or replaced."""
 
+import shutil
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from unetr.checkpoint import load_model, save_model
 from unetr.errors import InputError
+from unetr.image import read_labels, write_labels
 from unetr.training.errors import Stopped
 from unetr.training.folder import read_manifest, write_manifest
 from unetr.training.history import read_history
@@ -16,7 +20,7 @@ from unetr.training.run import _begin, run_training
 from unetr.training.state import StopRequest, load_state
 
 from .heard import Heard, run
-from .phantoms import FAST
+from .phantoms import FAST, write_phantoms
 
 CPU = torch.device("cpu")
 
@@ -64,8 +68,70 @@ def test_the_model_that_a_run_began_with_is_known_by_what_it_holds(order, finish
     model = load_model(staged)
     model.provenance["step"] = 99
     save_model(staged, model)
-    with pytest.raises(InputError, match=r"--init .*: the run began with .*finished0/run, as it"):
+    with pytest.raises(InputError, match=r"--init .*: the run began with .*scratch/model.*, as it"):
         run(replace(first, resume=True, init=staged, max_steps=3))
+
+
+def test_before_its_first_saving_a_run_begins_with_the_model_where_it_lies_now(
+    order, finished, tmp_path
+):
+    folder, _ = finished
+    staged = tmp_path / "scratch" / "model.safetensors"
+    staged.parent.mkdir()
+    staged.write_bytes((folder / "model.safetensors").read_bytes())
+    first = replace(order, init=staged, settings=FAST[-3:], max_steps=1)
+    run(first)
+    shutil.rmtree(first.run / "last")
+    moved = staged.rename(staged.with_name("moved.safetensors"))
+    with pytest.raises(InputError, match=r"scratch/model.safetensors: cannot be read"):
+        run(replace(first, resume=True, max_steps=2))
+    run(replace(first, resume=True, max_steps=2, init=moved))
+    assert load_state(order.run).step == 2
+    shutil.rmtree(first.run / "last")
+    model = load_model(moved)
+    model.provenance["step"] = 99
+    save_model(moved, model)
+    with pytest.raises(InputError, match=r"moved.safetensors: is not what it was when the run"):
+        run(replace(first, resume=True, init=None, max_steps=3))
+
+
+def test_how_often_it_saves_does_not_open_a_finished_run(order):
+    run(order)
+    before = read_manifest(order.run)
+    settings = (*FAST, "training.save_minutes=1", "training.log_steps=3")
+    (line,) = run(replace(order, resume=True, settings=settings))
+    assert "already finished" in line
+    assert read_manifest(order.run) == before
+
+
+def test_a_recipe_file_with_another_end_is_told_of(order, tmp_path):
+    own = tmp_path / "own.toml"
+    own.write_text("name = 'own'\n[training]\nmax_steps = 1\n")
+    first = replace(order, recipe=str(own), max_steps=None)
+    run(first)
+    own.write_text("name = 'own'\n[training]\nmax_steps = 2\n")
+    with pytest.warns(UserWarning, match=r"own.toml has training.max_steps = 2, but .* with 1; --"):
+        run(replace(first, resume=True))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        run(replace(first, resume=True, max_steps=2))
+    assert load_state(order.run).step == 2
+
+
+def test_cases_that_changed_since_a_run_began_are_told_of(order, tmp_path):
+    data = write_phantoms(tmp_path / "three", cases=3)
+    stop = StopRequest()
+    first = replace(order, dataset=data)
+    with pytest.raises(Stopped):
+        run_training(first, Heard(stop, at=2), stop)
+    name = read_manifest(order.run).train[0]
+    label = data / "labelsTr" / f"{name}.nii.gz"
+    found = read_labels(label)
+    voxels = found.array[0].copy()
+    voxels[np.unravel_index(np.flatnonzero(voxels)[0], voxels.shape)] = 0
+    write_labels(label, voxels, found)
+    lines = run(replace(first, resume=True))
+    assert [line for line in lines if line.startswith("note: 1 case was preprocessed anew")]
 
 
 def test_a_recipe_file_that_was_changed_is_not_passed_over(order, tmp_path):

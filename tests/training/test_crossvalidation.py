@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from unetr.errors import InputError
+from unetr.evaluation import read_evaluation, write_evaluation
+from unetr.image import read_image, read_labels, write_image, write_labels
 from unetr.training.crossvalidation import write_cross_validation
 from unetr.training.errors import Stopped
 from unetr.training.folder import read_manifest, write_manifest
@@ -36,6 +38,68 @@ def test_folds_of_other_data_are_not_summed_up(order, tmp_path):
     with pytest.raises(InputError, match=r"fold_1: the data set is not what it was for fold 0"):
         run(replace(folds, resume=True), folds=True)
     assert not (order.run / "fold_1" / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize("what", ["labels", "place"])
+def test_folds_of_corrected_labels_are_not_summed_up(order, tmp_path, what):
+    data = write_phantoms(tmp_path / "three", cases=3)
+    folds = replace(order, dataset=data, max_steps=1)
+    run(replace(folds, run=order.run / "fold_0", fold=0))
+    image = data / "imagesTr" / "phantom0_0000.nii.gz"
+    label = data / "labelsTr" / "phantom0.nii.gz"
+    if what == "labels":
+        found = read_labels(label)
+        voxels = found.array[0].copy()
+        voxels[np.unravel_index(np.flatnonzero(voxels)[0], voxels.shape)] = 0
+        write_labels(label, voxels, found)
+    else:
+        for path in (image, label):
+            found = read_image(path)
+            write_image(path, replace(found, affine=found.affine @ np.diag([1.0, 1.0, 1.1, 1.0])))
+    with pytest.raises(InputError, match=r"fold_1: the data set.s labels, or where they lie"):
+        run(folds, folds=True)
+
+
+def test_folds_of_another_end_are_not_summed_up(order, tmp_path):
+    folds = replace(order, dataset=write_phantoms(tmp_path / "three", cases=3), max_steps=1)
+    run(folds, folds=True)
+    run(replace(folds, run=order.run / "fold_1", fold=1, max_steps=2, resume=True))
+    with pytest.raises(InputError, match=r"fold_1: training.max_steps is 2, but 1 in fold 0; give"):
+        write_cross_validation(order.run, 3)
+
+
+def test_what_is_undefined_in_a_fold_is_left_out_of_means(order, tmp_path):
+    """A healthy case that is rightly found to be so has no Dice: that is no 0."""
+    data = write_phantoms(tmp_path / "three", cases=3)
+    folds = replace(order, dataset=data, max_steps=1)
+    run(folds, folds=True)
+    labels = read_manifest(order.run / "fold_0").scores["labels"]
+    for fold, (dice, cases) in enumerate(((None, (None,)), (0.2, (0.2,)), (0.9, (0.9, 0.9, 0.9)))):
+        folder = order.run / f"fold_{fold}"
+        manifest = read_manifest(folder)
+        names = [f"{fold}-{number}" for number in range(len(cases))]
+        scores = {
+            **manifest.scores,
+            "dice": dice,
+            "cases": dict(zip(names, cases, strict=True)),
+        }
+        write_manifest(folder, manifest.model_copy(update={"scores": scores}))
+        found = read_evaluation(folder)
+        (case,) = found.cases
+        pair = found.pairs[0]
+        rows = {
+            name: {one: {**found.scores[case][one], "dice": value} for one in labels}
+            for name, value in zip(names, cases, strict=True)
+        }
+        pairs = tuple(replace(pair, case=name) for name in names)
+        write_evaluation(folder / "validation", replace(found, pairs=pairs, scores=rows))
+    write_cross_validation(order.run, 3)
+    summary = json.loads((order.run / "cross_validation.json").read_text())
+    assert summary["dice_of_folds"] == pytest.approx(0.55)
+    assert summary["deviation_of_folds"] == pytest.approx(0.7 / 2**0.5)
+    assert summary["dice_of_cases"] == pytest.approx(2.9 / 4)
+    assert summary["labels"] == {name: pytest.approx(2.9 / 4) for name in labels}
+    assert summary["folds"][0]["dice"] is None
 
 
 def test_folds_of_other_recipes_are_not_summed_up(order, tmp_path):

@@ -164,6 +164,10 @@ def test_a_rotary_networks_own_recipe_tunes_it(order):
     tuned = replace(order, run=order.run.with_name("tuned"), init=order.run, recipe=recipe)
     run(replace(tuned, settings=(), max_steps=1))
     assert load_model(tuned.run).header.network.config["block"] == "modern"
+    # Without the recipe too its own one tells what it is.
+    plain = replace(order, run=order.run.with_name("plain"), init=order.run, settings=FAST[-3:])
+    run(replace(plain, max_steps=1))
+    assert 'name = "unetr-modern"' in (plain.run / "recipe.toml").read_text()
     with pytest.raises(InputError, match=r"network.name segresnet: .* is a unetr; leave"):
         run(replace(tuned, network="segresnet", overwrite=True))
 

@@ -103,6 +103,8 @@ def test_few_blocks_feed_the_decoder_or_are_refused(plan):
         assert max(skips) <= layers
     with pytest.raises(InputError, match=r"network.num_layers 2: three blocks.* give 3 or more"):
         network_config(Network(num_layers=2), plan, "cpu")
+    alone = network_config(Network(num_layers=2, skip_layers=()), plan, "cpu")[1]
+    assert alone["skip_layers"] == []
 
 
 @pytest.mark.parametrize(

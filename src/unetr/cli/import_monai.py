@@ -31,6 +31,8 @@ def import_monai(
 
     Example: unetr import-monai UNETR_model_best_acc.pth -o btcv.safetensors --recipe btcv-monai
     """
+    import hashlib
+
     import torch
 
     from unetr.checkpoint import Model, save_model
@@ -58,21 +60,33 @@ def import_monai(
         with torch.no_grad():
             for parameter in network.decoder.get_submodule("head").parameters():
                 parameter.copy_(parameter[list(outputs)].clone())
-    provenance = {"imported_from": checkpoint.name, "format": "MONAI UNETR", "recipe": recipe}
+    provenance = {
+        "imported_from": checkpoint.name,
+        "sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
+        "format": "MONAI UNETR",
+        "recipe": recipe,
+    }
     save_model(out, Model(network, plan, provenance))
     typer.echo(str(out))
 
 
 def _read(checkpoint: Path) -> Any:
-    """The pickled tensors of a checkpoint; nothing else in a pickle is ever loaded."""
+    """The pickled tensors and numbers of a checkpoint; nothing else in a pickle is ever loaded."""
     import pickle
 
+    import numpy as np
     import torch
 
     from unetr.errors import InputError
 
+    # MONAI's trainers keep the best score beside the weights, as numpy's number. The function that
+    # makes one has a name of numpy 1 in older files.
+    scalar = np.float64(0).__reduce__()[0]
+    kinds = (type(np.dtype(kind)) for kind in ("float64", "float32", "int64"))
+    numbers: list[Any] = [scalar, (scalar, "numpy.core.multiarray.scalar"), np.dtype, *kinds]
     try:
-        return torch.load(checkpoint, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(numbers):
+            return torch.load(checkpoint, map_location="cpu", weights_only=True)
     except OSError as error:
         raise InputError(f"{checkpoint}: cannot be read ({error.strerror or error})") from error
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:

@@ -110,7 +110,7 @@ def scored(step: int, found: "Validated", best: bool) -> str:
     labels = ", ".join(f"{name} {_number(value)}" for name, value in found.labels.items())
     kept = "; the best so far, kept" if best else ""
     return (
-        f"validated after step {step}: Dice {found.dice:.4f} ({labels}), "
+        f"validated after step {step}: Dice {_number(found.dice)} ({labels}), "
         f"{len(found.cases)} cases in {duration(found.seconds)}{kept}"
     )
 

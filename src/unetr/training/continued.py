@@ -1,5 +1,6 @@
 """What a run decided when it began, and what may change when it is continued."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from unetr.training.folder import Manifest, read_manifest, read_recipe
 from unetr.training.history import read_history
 from unetr.training.order import Order, Prepared, ended, open_for_training
 from unetr.training.precision import check_precision
+from unetr.training.recipe import Recipe
 from unetr.training.recipe_toml import load_recipe, recipe_names
 
 
@@ -36,6 +38,9 @@ def continued(order: Order) -> Prepared:
     if order.recipe and load_recipe(order.recipe, named).name != before.name:
         raise InputError(f"--recipe {order.recipe}: the run goes by {before.name}; leave it out")
     _check_origin(order, manifest)
+    if order.init is not None:
+        # The same model, wherever it lies by now.
+        manifest = manifest.model_copy(update={"init": order.origin})
     if order.fold is not None and order.fold != (manifest.fold or 0):
         raise InputError(f"--fold {order.fold}: the run is of fold {manifest.fold or 0}")
     for section in SECTIONS:
@@ -56,7 +61,30 @@ def continued(order: Order) -> Prepared:
     minutes = recipe.training.max_minutes
     if minutes is not None and minutes != before.training.max_minutes:
         _check_minutes_left(order.run, minutes)
-    return Prepared(manifest, recipe, extended=recipe.training != before.training)
+    _tell_of_ends(order, recipe)
+    extended = any(
+        getattr(recipe.training, end) != getattr(before.training, end)
+        for end in ("max_steps", "max_minutes")
+    )
+    return Prepared(manifest, recipe, extended)
+
+
+def _tell_of_ends(order: Order, recipe: Recipe) -> None:
+    """Warns where a recipe file has another end than the run: on the way only options change it."""
+    if not order.recipe or order.recipe in recipe_names():
+        return
+    if _values(order.all_settings).keys() & {"training.max_steps", "training.max_minutes"}:
+        return
+    file = load_recipe(order.recipe, []).training
+    for end, option in (("max_steps", "--max-steps"), ("max_minutes", "--max-minutes")):
+        there, here = getattr(file, end), getattr(recipe.training, end)
+        if there is not None and here is not None and there != here:
+            warnings.warn(
+                f"{order.recipe} has training.{end} = {there}, but the run goes on with {here}; "
+                f"{option} changes that",
+                UserWarning,
+                stacklevel=2,
+            )
 
 
 def _check_minutes_left(run: Path, minutes: float) -> None:

@@ -1,15 +1,19 @@
 """The summary of all folds: every case is scored once, by a model that never saw it."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
 from unetr.errors import InputError
+from unetr.evaluation.records import read_evaluation
+from unetr.evaluation.result import Evaluation
+from unetr.evaluation.statistics import mean_defined
 from unetr.files import written_whole
 from unetr.training.fixed import fixed_digest
 from unetr.training.folder import Manifest, read_manifest, read_recipe
-from unetr.training.recipe import Recipe
+from unetr.training.recipe import Recipe, Training
 
 FILE = "cross_validation.json"
 
@@ -19,24 +23,27 @@ def fold_runs(run: Path) -> list[Path]:
     return sorted(path for path in run.glob("fold_*") if path.is_dir() and path.name[5:].isdigit())
 
 
-def write_cross_validation(run: Path, folds: int) -> float:
+def write_cross_validation(run: Path, folds: int) -> float | None:
     """Writes cross_validation.json into `run`, from its finished folds.
 
     Returns:
-        The mean Dice over all cases, each the mean of its labels.
+        The mean Dice over all cases, each the mean of its labels; None where none is defined.
 
     Raises:
         InputError: a fold is not finished, or as `check_together`, or was trained for other labels
             or regions.
     """
-    scores = []
+    scores, evaluations = [], []
     first = run / "fold_0"
     for fold in range(folds):
         manifest = read_manifest(run / f"fold_{fold}")
         if manifest.status != "finished":
             raise InputError(f"{run / f'fold_{fold}'}: not finished; continue it with --resume")
-        check_together(run / f"fold_{fold}", manifest, read_recipe(run / f"fold_{fold}", []), first)
+        recipe = read_recipe(run / f"fold_{fold}", [])
+        check_together(run / f"fold_{fold}", manifest, recipe, first)
+        _check_end(run / f"fold_{fold}", recipe.training, read_recipe(first, []).training)
         scores.append(manifest.scores)
+        evaluations.append(read_evaluation(run / f"fold_{fold}"))
         if scores[0]["labels"].keys() != manifest.scores["labels"].keys():
             raise InputError(
                 f"{run / f'fold_{fold}'}: scored by {', '.join(manifest.scores['labels'])}, but "
@@ -44,13 +51,14 @@ def write_cross_validation(run: Path, folds: int) -> float:
             )
     cases = {name: value for one in scores for name, value in one["cases"].items()}
     defined = [value for value in cases.values() if value is not None]
-    dice = mean(defined) if defined else 0.0
+    dice = mean(defined) if defined else None
+    of_folds = [one["dice"] for one in scores if one["dice"] is not None]
     content: dict[str, Any] = {
         "folds": [{"dice": one["dice"], "labels": one["labels"]} for one in scores],
         "dice_of_cases": dice,
-        "dice_of_folds": mean(one["dice"] for one in scores),
-        "deviation_of_folds": stdev(one["dice"] for one in scores) if folds > 1 else None,
-        "labels": {name: _over(scores, name) for name in scores[0]["labels"]},
+        "dice_of_folds": mean(of_folds) if of_folds else None,
+        "deviation_of_folds": stdev(of_folds) if len(of_folds) > 1 else None,
+        "labels": {name: _over_cases(evaluations, name) for name in scores[0]["labels"]},
         "cases": cases,
     }
     with written_whole(run / FILE) as part:
@@ -75,6 +83,11 @@ def check_together(run: Path, manifest: Manifest, recipe: Recipe, fold_0: Path) 
             f"{run}: the data set is not what it was for fold 0, so that some cases would be "
             f"scored twice or never; restore it, {anew}"
         )
+    if _differ(manifest.label_digest, first.label_digest):
+        raise InputError(
+            f"{run}: the data set's labels, or where they lie, are not what they were for fold 0, "
+            f"by which it was scored; restore them, {anew}"
+        )
     if _differ(manifest.init_header, first.init_header) or bool(manifest.init) != bool(first.init):
         ways = [each.init or "new weights" for each in (manifest, first)]
         raise InputError(
@@ -95,6 +108,18 @@ def _differ(one: str | None, other: str | None) -> bool:
     return one is not None and other is not None and one != other
 
 
-def _over(scores: list[dict[str, Any]], label: str) -> float | None:
-    found = [one["labels"][label] for one in scores if one["labels"].get(label) is not None]
-    return mean(found) if found else None
+def _check_end(run: Path, training: Training, first: Training) -> None:
+    """Raises InputError where a fold was trained for longer than fold 0, or not as long."""
+    for field in ("max_steps", "max_minutes"):
+        there, here = getattr(first, field), getattr(training, field)
+        if there != here:
+            raise InputError(
+                f"{run}: training.{field} is {here}, but {there} in fold 0; give all folds one end "
+                "with --resume, or train them anew with --overwrite"
+            )
+
+
+def _over_cases(evaluations: Sequence[Evaluation], label: str) -> float | None:
+    """The label's mean over the cases of all folds that it is defined in."""
+    cases = [scores[label]["dice"] for each in evaluations for scores in each.scores.values()]
+    return mean_defined([value for value in cases if value is not None])

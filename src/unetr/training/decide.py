@@ -10,7 +10,7 @@ from unetr.checkpoint.model import Model, load_model
 from unetr.checkpoint.networks import build_network
 from unetr.checkpoint.provenance import now, versions
 from unetr.data.cases import Dataset
-from unetr.data.fingerprint import fingerprint
+from unetr.data.fingerprint import Fingerprint, fingerprint
 from unetr.data.plan import Plan
 from unetr.data.resolution import COARSENED
 from unetr.errors import InputError
@@ -57,7 +57,7 @@ def decide(order: Order, device: torch.device, world: int, watcher: Watcher) -> 
     split = split_cases([case.name for case in dataset.cases], order.fold or 0)
     if split.note:
         watcher.say(f"note: {split.note}")
-    plan, digest = _planned(order, recipe, dataset, device, watcher)
+    plan, found = _planned(order, recipe, dataset, device, watcher)
     if why_regions:
         plan = plan.model_copy(update={"reasons": plan.reasons | {"regions": why_regions}})
     if model is not None:
@@ -86,8 +86,9 @@ def decide(order: Order, device: torch.device, world: int, watcher: Watcher) -> 
         device=str(device),
         processes=world,
         threads=torch.get_num_threads(),
-        fingerprint=digest,
-        init=str(order.init) if order.init else None,
+        fingerprint=found.digest,
+        label_digest=found.label_digest,
+        init=order.origin,
         init_header=model.header.digest if model is not None else None,
         recipe_digest=fixed_digest(recipe),
         notes=[split.note] * bool(split.note),
@@ -103,8 +104,8 @@ def decide(order: Order, device: torch.device, world: int, watcher: Watcher) -> 
 
 def _planned(
     order: Order, recipe: Recipe, dataset: Dataset, device: torch.device, watcher: Watcher
-) -> tuple[Plan, str]:
-    """The plan, and the digest of the fingerprint that it comes from."""
+) -> tuple[Plan, Fingerprint]:
+    """The plan, and the fingerprint that it comes from."""
     done = 0
 
     def on_case(_name: str) -> None:
@@ -117,7 +118,7 @@ def _planned(
     if order.together is not None:
         # Whatever memory is free by now: models of one plan can be averaged.
         plan = read_manifest(order.together).plan
-    return plan, found.digest
+    return plan, found
 
 
 def _resolved(recipe: Recipe, manifest: Manifest, batch: int, watcher: Watcher) -> Recipe:
@@ -159,7 +160,13 @@ def initial_network(manifest: Manifest, seed: int, resumed: bool) -> nn.Module:
     model that it begins with; a resumed run will put its own in their place."""
     torch.manual_seed(seed)
     if manifest.init and not resumed:
-        return inherited_network(load_model(manifest.init), manifest.plan)[0]
+        model = load_model(manifest.init)
+        if manifest.init_header not in (None, model.header.digest):
+            raise InputError(
+                f"{manifest.init}: is not what it was when the run began with it; restore it, or "
+                "start another run"
+            )
+        return inherited_network(model, manifest.plan)[0]
     return build_network(manifest.network, manifest.config)
 
 
@@ -176,6 +183,5 @@ def _filled(recipe: Recipe, plan: Plan, name: str, config: dict[str, Any]) -> Re
     if recipe.data.regions == "auto":
         data["regions"] = "brain-tumour" if "regions" in plan.reasons else "data-set"
     network = {key: config[key] for key in type(recipe.network).model_fields if key in config}
-    if name != "unetr":
-        network["name"] = name
+    network["name"] = "unetr-modern" if config.get("block") == "modern" else name
     return changed(changed(recipe, "data", data), "network", network)

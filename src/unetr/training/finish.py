@@ -66,7 +66,7 @@ def finish(run: Path, manifest: Manifest, validator: Validator, watcher: Watcher
     )
     write_manifest(run, finished)
     shutil.rmtree(raw)
-    watcher.say(f"validation Dice {scores['dice']:.4f}: {_listed(scores)}")
+    watcher.say(f"validation Dice {_number(scores['dice'], 4)}: {_listed(scores)}")
     return finished
 
 

@@ -39,6 +39,8 @@ class Manifest(BaseModel):
     Attributes:
         settings: As `--set` and the options that stand for some gave them when it began.
         fingerprint: Names the content of all labelled images, of whatever fold.
+        label_digest: Names the content of all labels, and where they lie; None where it is not
+            recorded.
         init: The model whose weights it began with.
         init_header: Names the content of that model; None where it is not recorded.
         recipe_digest: Names what may not change of the recipe; None where it is not recorded.
@@ -64,6 +66,7 @@ class Manifest(BaseModel):
     processes: int
     threads: int
     fingerprint: str
+    label_digest: str | None = None
     init: str | None
     init_header: str | None = None
     recipe_digest: str | None = None

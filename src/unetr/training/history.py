@@ -70,7 +70,8 @@ def draw_curves(run: Path) -> None:
     for label in validations[0]["labels"] if validations else []:
         scores = [line["labels"][label] for line in validations]
         right.plot(at, [float("nan") if s is None else s for s in scores], "o-", label=label)
-    right.plot(at, [line["dice"] for line in validations], "ko-", lw=2, label="mean")
+    means = [float("nan") if line["dice"] is None else line["dice"] for line in validations]
+    right.plot(at, means, "ko-", lw=2, label="mean")
     right.set(xlabel="step", ylabel="validation Dice", ylim=(0, 1))
     right.legend(fontsize="small")
     with written_whole(run / "curves.png") as part:

@@ -185,7 +185,8 @@ class Watch:
             found = job.validate(folder)
             self._validation_s = time.monotonic() - validating
             # Of equal ones the later has learnt for longer.
-            best = found.dice >= self.state.best_dice
+            dice = 0.0 if found.dice is None else found.dice
+            best = dice >= self.state.best_dice
             if best and job.processes.writes:
                 job.model.provenance |= {
                     "step": step,
@@ -196,7 +197,7 @@ class Watch:
                 save_model(job.run / "model.safetensors", job.model)
         self.state.validated_step = step
         if best:
-            self.state.best_dice, self.state.best_step = found.dice, step
+            self.state.best_dice, self.state.best_step = dice, step
         if self._history is not None:
             self._history.add(
                 {

@@ -47,6 +47,13 @@ class Order:
     together: Path | None = None
 
     @property
+    def origin(self) -> str | None:
+        """The model to begin with: a file, wherever the run is continued from, or a name."""
+        if self.init is None:
+            return None
+        return str(self.init.resolve() if self.init.exists() else self.init)
+
+    @property
     def all_settings(self) -> list[str]:
         """`settings` and the options that stand for some."""
         options: dict[str, object] = {"network.name": self.network, "training.seed": self.seed}

@@ -34,6 +34,26 @@ def preprocessed(
     return found
 
 
+def tell_of_new(count: int, watcher: Watcher) -> None:
+    """Where a run goes on with cases that it had to preprocess again."""
+    if count:
+        cases = "1 case was" if count == 1 else f"{count} cases were"
+        watcher.say(
+            f"note: {cases} preprocessed anew: files are not what they were, or the cache was "
+            "removed"
+        )
+
+
+def tell_of_cut(names: Sequence[str], watcher: Watcher) -> None:
+    """Where the plan's crop left labelled voxels out."""
+    if names:
+        many = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        watcher.say(
+            f"warning: {names[0]}{many}: labelled voxels lie outside of the plan's crop and are "
+            """not learnt; --set 'data.crop={kind="none"}' keeps them"""
+        )
+
+
 def _tell_of_disk(case: CachedCase, cases: int, folder: Path, watcher: Watcher) -> None:
     """What all cases will take, by the first, where that is much."""
     needed_gb, free_gb = cases * case.size_bytes / GB, shutil.disk_usage(folder).free / GB

@@ -29,12 +29,12 @@ class Validated:
     """All validation cases, predicted on their own grids.
 
     Attributes:
-        dice: Mean over cases and labels (or regions), undefined ones left out.
+        dice: Mean over cases and labels (or regions), undefined ones left out; None where all are.
         labels: Per label, the mean over cases; None where no case has it or was given it.
         cases: Per case, the mean over labels.
     """
 
-    dice: float
+    dice: float | None
     labels: Mapping[str, float | None]
     cases: Mapping[str, float | None]
     seconds: float

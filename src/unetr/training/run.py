@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ from unetr.training.folder import (
 from unetr.training.folds import fold_count
 from unetr.training.loop import Job, train
 from unetr.training.order import Order, Prepared, open_for_training
-from unetr.training.preprocessed import preprocessed
+from unetr.training.preprocessed import preprocessed, tell_of_cut, tell_of_new
 from unetr.training.progress import Silence, Stoppable, Watcher
 from unetr.training.schedule import Clock
 from unetr.training.sizes import batch_size
@@ -91,7 +92,8 @@ def _run_folds(
         if order.cache is None:
             shutil.rmtree(cache, ignore_errors=True)
         found = write_cross_validation(order.run, count)
-        watcher.say(f"cross-validation: Dice {found:.4f} over all {count} folds")
+        told = "undefined" if found is None else f"{found:.4f}"
+        watcher.say(f"cross-validation: Dice {told} over all {count} folds")
 
 
 def _is_done(order: Order) -> bool:
@@ -140,9 +142,13 @@ def run_fold(
     # Each process prepares its share of what is not there yet; the rest it then only opens.
     own = training[processes.rank :: processes.world]
     processes.each(lambda: preprocessed(cache, own, watcher, len(training)))
+    resumed = state_path(order.run).exists()
+    made, cut = (processes.gather(names) for names in (cache.made, cache.cut))
+    if resumed and order.cache is None and not prepared.extended:
+        tell_of_new(sum(map(len, made)), watcher)
+    tell_of_cut(sorted(chain(*cut)), watcher)
     cached = preprocessed(cache, training, Silence(), len(training))
 
-    resumed = state_path(order.run).exists()
     network = initial_network(manifest, recipe.training.seed, resumed).to(device)
     model = Model(
         network,

@@ -128,13 +128,15 @@ def _unetr(network: Network, plan: Plan, device_type: str) -> dict[str, Any]:
     if network.hidden_size is not None and network.mlp_dim is None:
         sizes["mlp_dim"] = 4 * network.hidden_size
     layers = sizes["num_layers"]
-    if layers < 3 and not network.skip_layers:
+    if layers < 3 and network.skip_layers is None:
         raise InputError(
             f"network.num_layers {layers}: three blocks feed the decoder; give 3 or more, or "
             "network.skip_layers"
         )
     quarters = [max(k, round(layers * k / 4)) for k in (1, 2, 3)]
-    skips: Sequence[int] = network.skip_layers or _SKIPS.get(layers, quarters)
+    skips: Sequence[int] = _SKIPS.get(layers, quarters)
+    if network.skip_layers is not None:
+        skips = network.skip_layers
     return {
         "in_channels": len(plan.channels),
         "out_channels": plan.out_channels,

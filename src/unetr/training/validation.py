@@ -170,7 +170,7 @@ def summarised(cases: dict[str, Scores], names: Sequence[str], seconds: float) -
     """The means that a run goes by."""
     everything = [value for scores in cases.values() for value in scores.values()]
     return Validated(
-        dice=mean_defined(everything) or 0.0,
+        dice=mean_defined(everything),
         labels={name: mean_defined([scores[name] for scores in cases.values()]) for name in names},
         cases={name: mean_defined(list(scores.values())) for name, scores in cases.items()},
         seconds=seconds,
