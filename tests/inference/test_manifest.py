@@ -158,3 +158,14 @@ def test_maps_from_before_the_labels_are_told_of(tmp_path, scans, octants):
     (tmp_path / "uncertainty" / "case0.nii.gz").unlink()
     write_manifest(path, mapping, list(predict_cases(mapping, [mapped])))
     assert maps_of_others(path, [mapped]) == ""
+
+
+def test_maps_of_labels_that_another_part_made_are_no_strangers(tmp_path, scans, octants):
+    options = {"engine": "torch", "precision": "fp32", "device": "cpu"}
+    mapping, plain = Predictor(octants, uncertainty=True, **options), Predictor(octants, **options)
+    whole, part = manifest_path(tmp_path, None), manifest_path(tmp_path, "1/2")
+    write_manifest(whole, plain, list(predict_cases(plain, plan_jobs([scans], tmp_path, 1))))
+    jobs = plan_jobs([scans], tmp_path, 1, ["uncertainty"])[:1]
+    write_manifest(part, mapping, list(predict_cases(mapping, jobs)))
+    assert json.loads(part.read_text())["cases"]["case0"]["outputs"] == ["labels", "uncertainty"]
+    assert maps_of_others(whole, jobs) == maps_of_others(part, jobs) == ""

@@ -15,6 +15,7 @@ from unetr.image import read_labels, write_labels
 from unetr.training.errors import Stopped
 from unetr.training.folder import read_manifest, write_manifest
 from unetr.training.history import read_history
+from unetr.training.order import Order
 from unetr.training.progress import Silence
 from unetr.training.run import _begin, run_training
 from unetr.training.state import StopRequest, load_state
@@ -93,6 +94,20 @@ def test_before_its_first_saving_a_run_begins_with_the_model_where_it_lies_now(
     save_model(moved, model)
     with pytest.raises(InputError, match=r"moved.safetensors: is not what it was when the run"):
         run(replace(first, resume=True, init=None, max_steps=3))
+
+
+def test_a_model_of_the_package_is_begun_with_beside_a_folder_of_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "hippocampus").mkdir()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "model.safetensors").touch()
+    (tmp_path / "file.safetensors").touch()
+    for given, origin in (
+        ("hippocampus", "hippocampus"),
+        ("run", str(tmp_path / "run")),
+        ("file.safetensors", str(tmp_path / "file.safetensors")),
+    ):
+        assert Order(tmp_path, tmp_path / "new", init=Path(given)).origin == origin
 
 
 def test_how_often_it_saves_does_not_open_a_finished_run(order):

@@ -1,6 +1,7 @@
 """All folds in turn, what sums them up, and which do not belong together."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -66,6 +67,11 @@ def test_folds_of_another_end_are_not_summed_up(order, tmp_path):
     run(replace(folds, run=order.run / "fold_1", fold=1, max_steps=2, resume=True))
     with pytest.raises(InputError, match=r"fold_1: training.max_steps is 2, but 1 in fold 0; give"):
         write_cross_validation(order.run, 3)
+    # Nor is one begun.
+    shutil.rmtree(order.run / "fold_2")
+    second = replace(folds, run=order.run / "fold_2", fold=2, together=order.run / "fold_0")
+    with pytest.raises(InputError, match=r"fold_2: training.max_steps is 2, but 1 in fold 0; give"):
+        run(replace(second, max_steps=2))
 
 
 def test_what_is_undefined_in_a_fold_is_left_out_of_means(order, tmp_path):

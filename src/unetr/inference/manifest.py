@@ -52,19 +52,20 @@ def write_manifest(path: Path, predictor: Predictor, outcomes: Iterable[Outcome]
     Each case names what computed it, which may be another model than that of this run.
     `peak_memory_gb` is the most this process ever held.
     """
-    cases = _earlier(path)
+    cases, known = _earlier(path), _known(path)
     for outcome in outcomes:
         name = outcome.job.case.name
+        # The labels may have been made by another part, or another number of them.
+        makers = _makers(cases if name in cases else known, name)
         if outcome.only_maps:
             # Who made the labels is still said; nobody knows where no record was.
-            makers = _makers(cases, name)
             maps: dict[str, Any] = {"maps": _computed_by(predictor)}
             if "outputs" in makers:
                 maps["outputs"] = sorted({*makers["outputs"], *outcome.made})
             cases[name] = {**_case(outcome), **makers, **maps}
         elif outcome.status == "failed":
             # What an earlier run wrote is still there, and still that run's.
-            cases[name] = {**_case(outcome), **_makers(cases, name)}
+            cases[name] = {**_case(outcome), **makers}
         elif outcome.status == "done":
             # Whatever was in the same file before is no longer there.
             output = str(outcome.job.output.absolute())

@@ -41,9 +41,10 @@ def write_cross_validation(run: Path, folds: int) -> float | None:
             raise InputError(f"{run / f'fold_{fold}'}: not finished; continue it with --resume")
         recipe = read_recipe(run / f"fold_{fold}", [])
         check_together(run / f"fold_{fold}", manifest, recipe, first)
-        _check_end(run / f"fold_{fold}", recipe.training, read_recipe(first, []).training)
+        check_end(run / f"fold_{fold}", recipe.training, read_recipe(first, []).training)
         scores.append(manifest.scores)
-        evaluations.append(read_evaluation(run / f"fold_{fold}"))
+        # Not what somebody may have evaluated into the fold's own folder.
+        evaluations.append(read_evaluation(run / f"fold_{fold}" / "validation"))
         if scores[0]["labels"].keys() != manifest.scores["labels"].keys():
             raise InputError(
                 f"{run / f'fold_{fold}'}: scored by {', '.join(manifest.scores['labels'])}, but "
@@ -108,8 +109,8 @@ def _differ(one: str | None, other: str | None) -> bool:
     return one is not None and other is not None and one != other
 
 
-def _check_end(run: Path, training: Training, first: Training) -> None:
-    """Raises InputError where a fold was trained for longer than fold 0, or not as long."""
+def check_end(run: Path, training: Training, first: Training) -> None:
+    """Raises InputError where a fold has another end than fold 0."""
     for field in ("max_steps", "max_minutes"):
         there, here = getattr(first, field), getattr(training, field)
         if there != here:

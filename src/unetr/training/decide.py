@@ -16,9 +16,9 @@ from unetr.data.resolution import COARSENED
 from unetr.errors import InputError
 from unetr.files import check_writable
 from unetr.machine import GB, available_gb
-from unetr.training.crossvalidation import check_together
+from unetr.training.crossvalidation import check_end, check_together
 from unetr.training.fixed import fixed_digest
-from unetr.training.folder import Manifest, command, read_manifest
+from unetr.training.folder import Manifest, command, read_manifest, read_recipe
 from unetr.training.folds import split_cases
 from unetr.training.history import check_tensorboard
 from unetr.training.initialise import inherited_network, inherited_plan
@@ -99,6 +99,7 @@ def decide(order: Order, device: torch.device, world: int, watcher: Watcher) -> 
     resolved = _resolved(recipe, manifest, batch_size(recipe.training.batch, world), watcher)
     if order.together is not None:
         check_together(order.run, manifest, resolved, order.together)
+        check_end(order.run, resolved.training, read_recipe(order.together, []).training)
     return Prepared(manifest, resolved)
 
 

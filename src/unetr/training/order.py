@@ -51,7 +51,9 @@ class Order:
         """The model to begin with: a file, wherever the run is continued from, or a name."""
         if self.init is None:
             return None
-        return str(self.init.resolve() if self.init.exists() else self.init)
+        # A folder without a model may have the name of one that comes with the package.
+        file = self.init / "model.safetensors" if self.init.is_dir() else self.init
+        return str(self.init.resolve() if file.exists() else self.init)
 
     @property
     def all_settings(self) -> list[str]:
