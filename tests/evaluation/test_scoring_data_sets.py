@@ -31,38 +31,30 @@ def test_a_data_set_brings_names_regions_and_images(tmp_path):
         assert images == ["x_0000.nii.gz", "y_0000.nii.gz"]
 
 
-def test_brain_tumours_are_scored_in_their_regions(tmp_path):
-    """Though the data set lists labels alone; by their names it is known what they are."""
-    root = tmp_path / "data"
+def scored(root, **labels):
+    """The structures, by name and label, that a data set with these labels is scored in."""
     prediction, reference = shifted()
     save(root / "imagesTr" / "x_0000.nii.gz", reference.astype(np.float32))
     save(root / "labelsTr" / "x.nii.gz", reference)
     description = {
-        "channel_names": {"0": "MR"}, "numTraining": 1, "file_ending": ".nii.gz",
-        "labels": {"background": 0, "oedema": 1, "necrosis": 2, "enhancing tumour": 3},
+        "channel_names": {"0": "MR"}, "numTraining": 1, "file_ending": ".nii.gz", **labels,
     }  # fmt: skip
     (root / "dataset.json").write_text(json.dumps(description))
-    save(tmp_path / "predictions" / "x.nii.gz", prediction)
-    found = evaluate(tmp_path / "predictions", root)
-    names = [(e.name, e.label) for e in found.structures]
-    assert names == [
+    save(root / "predictions" / "x.nii.gz", prediction)
+    return [(e.name, e.label) for e in evaluate(root / "predictions", root).structures]
+
+
+def test_brain_tumours_are_scored_in_their_regions(tmp_path):
+    """Though the data set lists labels alone; by their names it is known what they are."""
+    labels = {"background": 0, "oedema": 1, "necrosis": 2, "enhancing tumour": 3}
+    assert scored(tmp_path, labels=labels) == [
         ("whole tumour", "1+2+3"), ("tumour core", "2+3"), ("enhancing tumour", "3"),
     ]  # fmt: skip
 
 
 def test_regions_of_several_labels_are_scored_though_no_label_has_a_name(tmp_path):
-    root = tmp_path / "data"
-    prediction, reference = shifted()
-    save(root / "imagesTr" / "x_0000.nii.gz", reference.astype(np.float32))
-    save(root / "labelsTr" / "x.nii.gz", reference)
-    description = {
-        "channel_names": {"0": "MR"}, "numTraining": 1, "file_ending": ".nii.gz",
-        "labels": {"background": 0, "prostate": [1, 2]}, "regions_class_order": [1],
-    }  # fmt: skip
-    (root / "dataset.json").write_text(json.dumps(description))
-    save(tmp_path / "predictions" / "x.nii.gz", prediction)
-    found = evaluate(tmp_path / "predictions", root)
-    assert [(e.name, e.label) for e in found.structures] == [("prostate", "1+2")]
+    labels = {"background": 0, "prostate": [1, 2]}
+    assert scored(tmp_path, labels=labels, regions_class_order=[1]) == [("prostate", "1+2")]
 
 
 def test_what_is_not_scored_is_not_looked_at(tmp_path):

@@ -108,11 +108,11 @@ def read_label_names(path: PathLike) -> dict[int, str]:
     return nifti.read_names(file) if _is_nifti(file) else {}
 
 
-def check_format(path: PathLike, like: Grid | None = None) -> None:
+def check_format(path: PathLike, like: PathLike) -> None:
     """Before long work: whether files of this suffix can be read and written here.
 
     Args:
-        like: The grid of what will be written.
+        like: The scan on whose grid it will be.
 
     Raises:
         InputError: an unknown suffix, one that needs SimpleITK, which is not installed, or a
@@ -120,8 +120,8 @@ def check_format(path: PathLike, like: Grid | None = None) -> None:
     """
     if not _is_nifti(file := _named(path)):
         check_library(file)
-        if like:
-            unsheared(file, like.affine, like.shape)
+        grid = read_grid(like)
+        unsheared(file, grid.affine, grid.shape)
 
 
 def write_image(path: PathLike, volume: Volume) -> None:

@@ -106,8 +106,7 @@ def _scans(inputs: Iterable[Path], channels: int) -> list[Case]:
 def _checked(job: Job) -> Job:
     if job.output.resolve() in {path.resolve() for path in job.case.images}:
         raise InputError(f"{job.output}: is the scan itself; give another name with -o")
-    plain = image_suffix(job.output) in (".nii", ".nii.gz")
-    check_format(job.output, None if plain else read_grid(job.case.images[0]))
+    check_format(job.output, like=job.case.images[0])
     return job
 
 

@@ -52,20 +52,19 @@ def write_manifest(path: Path, predictor: Predictor, outcomes: Iterable[Outcome]
     Each case names what computed it, which may be another model than that of this run.
     `peak_memory_gb` is the most this process ever held.
     """
-    cases, known = _earlier(path), _known(path)
+    cases = _earlier(path)
     for outcome in outcomes:
         name = outcome.job.case.name
-        # The labels may have been made by another part, or another number of them.
-        makers = _makers(cases if name in cases else known, name)
         if outcome.only_maps:
             # Who made the labels is still said; nobody knows where no record was.
+            makers = _makers(cases, path, name)
             maps: dict[str, Any] = {"maps": _computed_by(predictor)}
             if "outputs" in makers:
                 maps["outputs"] = sorted({*makers["outputs"], *outcome.made})
             cases[name] = {**_case(outcome), **makers, **maps}
         elif outcome.status == "failed":
             # What an earlier run wrote is still there, and still that run's.
-            cases[name] = {**_case(outcome), **makers}
+            cases[name] = {**_case(outcome), **_makers(cases, path, name)}
         elif outcome.status == "done":
             # Whatever was in the same file before is no longer there.
             output = str(outcome.job.output.absolute())
@@ -79,9 +78,10 @@ def write_manifest(path: Path, predictor: Predictor, outcomes: Iterable[Outcome]
         part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-def _makers(cases: dict[str, Any], name: str) -> dict[str, Any]:
-    """What is known of who made a case's files."""
-    return {key: value for key, value in cases.get(name, {}).items() if key in _MADE_BY}
+def _makers(cases: dict[str, Any], path: Path, name: str) -> dict[str, Any]:
+    """What is known of who made a case's files, which may have been another part of the scans."""
+    entry = cases[name] if name in cases else _known(path).get(name, {})
+    return {key: value for key, value in entry.items() if key in _MADE_BY}
 
 
 def made_of_others(path: Path, jobs: Iterable[Job]) -> str:

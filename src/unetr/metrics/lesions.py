@@ -95,7 +95,7 @@ def _most_pairs(
 ) -> int:
     """In how many pairs of enough IoU lesions can stand, none in two of them."""
     common = (prediction > 0) & (reference > 0)
-    # One number a pair: sorting rows would take a hundred times as long.
+    # One number a pair: rows of two take far longer to sort.
     base = int(reference.max(initial=0)) + 1
     pairs, both = np.unique(
         prediction[common].astype(np.int64) * base + reference[common], return_counts=True
